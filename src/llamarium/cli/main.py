@@ -1,0 +1,103 @@
+"""The command ``llamarium``: finds the verbs in this folder, runs one, shows errors as one sentence and a hint.
+
+Takes: the command line. Gives: an exit code.
+Does not know: what the verbs do.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+import typer
+
+import llamarium
+from llamarium.ground import progress, registry
+from llamarium.ground.errors import Interrupted, LlamariumError, UsageError, nearest
+
+INFRASTRUCTURE = ("main",)
+# Newer releases of typer carry their own click, older ones use the package: the errors are found through typer.
+ClickException: Any = typer.BadParameter.__mro__[2]
+
+
+class _Verbs(typer.core.TyperGroup):
+    """The verbs, with the nearest one named where one is mistyped."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise UsageError(f"There is no command {name!r}.", hint=nearest(name, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"llamarium {llamarium.__version__}")
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """The Typer with every verb of this folder."""
+    app = typer.Typer(
+        cls=_Verbs,
+        name="llamarium",
+        help="A LLaMA grown from your own text on your own machine, which proves what it says.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    ) -> None:
+        pass
+
+    for name in registry.names("llamarium.cli"):
+        if name in INFRASTRUCTURE:
+            continue
+        verb = registry.find("llamarium.cli", name)
+        if hasattr(verb, "app"):
+            app.add_typer(verb.app, name=name.replace("_", "-"))
+        else:
+            app.command(name.replace("_", "-"))(verb.command)
+    return app
+
+
+def _show(error: LlamariumError) -> int:
+    print(f"error: {error.message}" if not isinstance(error, Interrupted) else error.message, file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        result = typer.main.get_command(build_app()).main(args=arguments, prog_name="llamarium", standalone_mode=False)
+    except LlamariumError as error:
+        return _show(error)
+    except ClickException as error:
+        error.show()
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        # The reader of our output left; what it wanted, it has. Python would complain again when it flushes.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of the command ``llamarium``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    progress.use(progress.Terminal() if sys.stderr.isatty() else progress.Plain())
+    sys.exit(run(sys.argv[1:]))
