@@ -87,6 +87,8 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
         return Interrupted.exit_code
+    except PermissionError as error:
+        return _show(UsageError(f"Permission denied: {error.filename or error}.", hint="Check who owns it, or choose another place."))
     except BrokenPipeError:
         # The reader of our output left; what it wanted, it has. Python would complain again when it flushes.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

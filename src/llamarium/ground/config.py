@@ -8,6 +8,7 @@ Does not know: what the sections mean; each floor that is configured brings its 
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,16 @@ class Section(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 3e-4 as a string; everyone who writes it means a number."""
+    """YAML 1.1 reads 3e-4 as a string; everyone who writes it means a number. A key that stands twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r:.80} stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.add_implicit_resolver(
@@ -44,7 +54,8 @@ def parse_yaml(text: str, *, name: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise RecipeError(f"{name}{where}: this is not valid YAML ({getattr(error, 'problem', None) or error}).") from None
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise RecipeError(f"{name}{where}: this is not valid YAML ({problem}).") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -59,7 +70,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise BadFileError(path, "is not UTF-8 text.", offset=error.start, hint="A recipe is a YAML file in UTF-8.") from None
     value = parse_yaml(text, name=str(path))
     if not isinstance(value, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of sections, this is {type(value).__name__}.", hint="`recipes/` has examples.")
+        kind = "empty" if value is None else type(value).__name__
+        raise RecipeError(f"{path}: a recipe is a mapping of sections, this is {kind}.", hint="`recipes/` has examples.")
     return value
 
 
@@ -98,7 +110,9 @@ def validate(model: type[SectionType], values: dict[str, Any], *, name: str) -> 
         if first["type"] == "missing":
             raise RecipeError(f"{name}: the key {dotted!r} is missing.") from None
         message = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"{name}: {dotted or 'recipe'}: {message[0].lower()}{message[1:]} (it is {first['input']!r:.80}).") from None
+        raise RecipeError(
+            f"{name}: {dotted or 'recipe'}: {message[0].lower()}{message[1:]} (it is {reprlib.repr(first['input'])})."
+        ) from None
 
 
 def _fields(model: type[BaseModel], place: list[str]) -> list[str]:

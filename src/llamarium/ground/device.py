@@ -32,7 +32,10 @@ def pick_device(name: str = "auto") -> torch.device:
         raise UsageError(
             f"The device {name!r} is not available to this build of torch ({torch.__version__}).", hint="Run `llamarium doctor`."
         )
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"Unknown device {name!r}.", hint="For example: cpu, cuda, cuda:1, mps.") from None
 
 
 def pick_dtype(name: str) -> torch.dtype:

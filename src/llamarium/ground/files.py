@@ -8,11 +8,14 @@ Does not know: what the files mean.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ from llamarium.ground.failpoints import reached
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+OLD = f"{TEMPORARY}old-"  # eight hexadecimal digits follow TEMPORARY elsewhere, so this cannot be read as another's
 
 
 def sha256(path: Path) -> str:
@@ -48,17 +52,25 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+NO_ROOM = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up", errno.EFBIG: "A limit on file sizes is reached"}
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk into a `ResourceError` that names the place."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(
-                f"The disk is full: {path} could not be written.", hint="Free some space and run the command again."
-            ) from error
-        raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number is None:
+            # What is written in Rust (safetensors, tokenizers) has errors of its own, with the number in their text.
+            match = re.search(r"\(os error (\d+)\)", str(error))
+            number = int(match[1]) if match else None
+        if number not in NO_ROOM:
+            raise
+        raise ResourceError(
+            f"{NO_ROOM[number]}: {path} could not be written.", hint="Free some space and run the command again."
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -105,7 +117,9 @@ def write_manifest(folder: Path, extra: dict[str, Any] | None = None) -> None:
     """
     files = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
+        if path.is_dir():
+            fsync(path)
+        elif path.is_file() and path != folder / MANIFEST:
             reached("before-fsync")
             fsync(path)
             reached("after-fsync")
@@ -131,15 +145,23 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
         raise BadFileError(path, "lists no files.")
     for name, expected in files.items():
         file = folder / name
-        if not isinstance(expected, dict) or not file.resolve().is_relative_to(folder.resolve()):
-            raise BadFileError(path, f"has a malformed entry {name!r}.")
-        if not file.is_file():
+        if not isinstance(expected, dict) or not _is_inside(file, folder):
+            raise BadFileError(path, f"has a malformed entry {name!r:.100}.")
+        if not os.path.isfile(file):  # noqa: PTH113  it returns False for a name that is too long, where is_file raises
             raise BadFileError(file, "is missing, though the manifest lists it.")
         if file.stat().st_size != expected.get("size"):
             raise BadFileError(file, f"has {file.stat().st_size} bytes; the manifest says {expected.get('size')}.")
         if sha256(file) != expected.get("sha256"):
             raise BadFileError(file, "does not have the SHA-256 that the manifest says.")
     return manifest
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether `file` is below `folder`, links followed. A name that can be no file is not."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (ValueError, OSError, RuntimeError):  # a NUL byte or half a character; a loop of links
+        return False
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None], *, extra: dict[str, Any] | None = None, replace: bool = False) -> None:
@@ -158,28 +180,55 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, extra: dict[str,
             fill(temporary)
             write_manifest(temporary, extra)
             fsync(temporary)
-            if replace and folder.exists():
-                old = folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-old-{folder.name}")
-                folder.rename(old)
             reached("before-rename")
-            temporary.rename(folder)
+            if replace and folder.exists():
+                old = temporary
+                if not _exchange(temporary, folder):
+                    old = folder.with_name(f"{OLD}{uuid.uuid4().hex[:8]}-{folder.name}")
+                    folder.rename(old)
+                    reached("between-renames")
+                    temporary.rename(folder)
+            else:
+                temporary.rename(folder)
             reached("after-rename")
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
             if old is not None and not folder.exists():
                 old.rename(folder)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
     fsync(folder.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; False where the system or the file system cannot.
+
+    Between two plain renames there would be a moment without either folder.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        if sys.platform == "darwin":
+            result = library.renamex_np(os.fsencode(one), os.fsencode(other), 2)  # RENAME_SWAP
+        else:
+            here = -100  # AT_FDCWD: relative paths start at the working folder
+            result = library.renameat2(here, os.fsencode(one), here, os.fsencode(other), 2)  # RENAME_EXCHANGE
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(result == 0)
+
+
 def remove_leftovers(parent: Path) -> None:
-    """Remove temporary files and folders that a killed process left in `parent`."""
+    """Remove temporary files and folders that a killed process left in `parent`.
+
+    A folder that was set aside and whose successor never came gets its name back.
+    """
     if not parent.is_dir():
         return
     for path in parent.iterdir():
-        if path.name.startswith(TEMPORARY):
+        if path.name.startswith(OLD) and not (successor := path.with_name(path.name[len(OLD) + 9 :])).exists():
+            path.rename(successor)
+        elif path.name.startswith(TEMPORARY):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -173,7 +173,7 @@ def size(num_bytes: float) -> str:
     ('999 B', '98.4 MB')
     """
     for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
+        if num_bytes < 999.95:  # not 1000, which would round up to a number of four digits
             return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} TB"
