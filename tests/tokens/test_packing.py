@@ -16,7 +16,7 @@ from llamarium.tokens.shards import Shard
 def shard_of(lengths: list[int], first: int = 0) -> Shard:
     """A shard whose tokens are all different, so that each can be followed."""
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    shard = Shard(Path("unused"), "uint32", "", offsets)
+    shard = Shard(Path("unused"), "uint32", "", offsets, np.zeros(len(lengths), np.int64))
     shard.__dict__["tokens"] = np.arange(first, first + int(offsets[-1]), dtype=np.uint32)
     return shard
 

@@ -9,7 +9,7 @@ Does not know: corpora, training. Each document is stored as its begin token, it
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +29,16 @@ BATCH_CHARACTERS = 1 << 22
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of tokens. `offsets` has one more entry than documents: document i is tokens offsets[i] … offsets[i+1]."""
+    """One file of tokens. `offsets` has one more entry than documents: document i is tokens offsets[i] … offsets[i+1].
+
+    `num_bytes` are the UTF-8 bytes of each document's text: what bits per byte divides by.
+    """
 
     path: Path
     dtype: str
     sha256: str
     offsets: NDArray[np.int64]
+    num_bytes: NDArray[np.int64]
 
     @cached_property
     def tokens(self) -> NDArray[np.unsignedinteger[Any]]:
@@ -59,14 +63,15 @@ class Shards:
     tokenizer_sha256: str
     vocab_size: int
     splits: dict[str, list[Shard]]
-    num_bytes: dict[str, int]  # UTF-8 bytes of the documents' text, by split: what bits per byte divides by
 
     def num_tokens(self, split: str) -> int:
         """Tokens of a split, begin and end tokens included."""
         return sum(int(shard.offsets[-1]) for shard in self.splits.get(split, []))
 
 
-def write_shards(folder: Path, texts: dict[str, Iterable[str]], tokenizer: Tokenizer, *, totals: dict[str, int] | None = None) -> Shards:
+def write_shards(
+    folder: Path, texts: Mapping[str, Iterable[str]], tokenizer: Tokenizer, *, totals: Mapping[str, int] | None = None
+) -> Shards:
     """Tokenize documents into `folder`: for each split its texts; `totals` are numbers of documents, for the progress.
 
     The index is written last: a folder without one is unfinished.
@@ -74,41 +79,38 @@ def write_shards(folder: Path, texts: dict[str, Iterable[str]], tokenizer: Token
     folder.mkdir(parents=True, exist_ok=True)
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
     entries: list[dict[str, Any]] = []
-    num_bytes: dict[str, int] = {}
     for split, documents in texts.items():
-        num_bytes[split] = 0
         documents = progress.track(documents, f"tokenizing {split}", (totals or {}).get(split, 0))
-        for number, (shard, size) in enumerate(_shards_of(documents, tokenizer, dtype)):
+        for number, (shard, num_bytes) in enumerate(_shards_of(documents, tokenizer, dtype)):
             name = f"{split}-{number:05d}.bin"
             data = np.concatenate(shard) if shard else np.empty(0, dtype)
             files.write_bytes(folder / name, data.astype(np.dtype(dtype).newbyteorder("<")).tobytes())
             offsets = [0, *itertools.accumulate(len(document) for document in shard)]
-            entries.append({"file": name, "split": split, "sha256": files.sha256(folder / name), "offsets": offsets})
-            num_bytes[split] += size
+            entries.append({"file": name, "split": split, "sha256": files.sha256(folder / name), "offsets": offsets, "bytes": num_bytes})
     index = {
         "dtype": dtype,
         "tokenizer_sha256": tokenizer.sha256,
         "vocab_size": tokenizer.vocab_size,
-        "bytes": num_bytes,
         "shards": entries,
     }
     files.write_json(folder / INDEX, index)
     return read_shards(folder)
 
 
-def _shards_of(texts: Iterable[str], tokenizer: Tokenizer, dtype: str) -> Iterable[tuple[list[NDArray[Any]], int]]:
+def _shards_of(texts: Iterable[str], tokenizer: Tokenizer, dtype: str) -> Iterable[tuple[list[NDArray[Any]], list[int]]]:
     """Lists of documents, each list a shard, with the UTF-8 bytes of their text; the last may be short, and there is at least one."""
     shard: list[NDArray[Any]] = []
-    num_tokens = num_bytes = 0
+    num_bytes: list[int] = []
+    num_tokens = 0
     for batch in _batches(texts):
         for text, ids in zip(batch, tokenizer.encode_batch(batch), strict=True):
             document = np.array([tokenizer.begin_id, *ids, tokenizer.end_id], dtype=dtype)
             if shard and num_tokens + len(document) > SHARD_TOKENS:
                 yield shard, num_bytes
-                shard, num_tokens, num_bytes = [], 0, 0
+                shard, num_bytes, num_tokens = [], [], 0
             shard.append(document)
             num_tokens += len(document)
-            num_bytes += len(text.encode("utf-8", "surrogatepass"))
+            num_bytes.append(len(text.encode("utf-8", "surrogatepass")))
     yield shard, num_bytes
 
 
@@ -132,10 +134,12 @@ def read_shards(folder: Path, *, verify: bool = False) -> Shards:
         dtype = index["dtype"]
         splits: dict[str, list[Shard]] = {}
         for entry in index["shards"]:
-            shard = Shard(folder / entry["file"], dtype, entry["sha256"], np.asarray(entry["offsets"], dtype=np.int64))
+            shard = Shard(
+                folder / entry["file"], dtype, entry["sha256"], *(np.asarray(entry[key], dtype=np.int64) for key in ("offsets", "bytes"))
+            )
             _check(shard, verify=verify)
             splits.setdefault(entry["split"], []).append(shard)
-        return Shards(index["tokenizer_sha256"], int(index["vocab_size"]), splits, dict(index["bytes"]))
+        return Shards(index["tokenizer_sha256"], int(index["vocab_size"]), splits)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadFileError(folder / INDEX, f"is not an index of token shards ({error!r}).") from None
 
@@ -148,7 +152,7 @@ def _check(shard: Shard, *, verify: bool) -> None:
     size, expected = shard.path.stat().st_size, int(shard.offsets[-1]) * np.dtype(shard.dtype).itemsize
     if size != expected:
         raise BadFileError(shard.path, f"has {size} bytes; the index says {expected}.")
-    if shard.offsets[0] != 0 or (np.diff(shard.offsets) < 2).any():
+    if shard.offsets[0] != 0 or (np.diff(shard.offsets) < 2).any() or len(shard.num_bytes) != len(shard):
         raise BadFileError(shard.path.parent / INDEX, "has document offsets that do not rise.")
     if verify and files.sha256(shard.path) != shard.sha256:
         raise BadFileError(shard.path, "does not have the SHA-256 that the index says: its tokens have changed.")

@@ -1,0 +1,77 @@
+"""Putting foreign weights into a model: every one there, in its shape, and none left over.
+
+Takes: tensors under a format's names, a family's table of names, a config.
+Gives: the model.
+Does not know: the format the tensors came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from llamarium.ground.errors import BadFileError
+from llamarium.models.model import Model
+
+
+def build_config(module: ModuleType, values: Mapping[str, Any]) -> Any:
+    """A family's config from the values of its fields, nested ones included; `ValueError` names the field that is wrong."""
+    return TypeAdapter(module.Config).validate_python(dict(values))
+
+
+def place_weights(
+    module: ModuleType,
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    *,
+    ignored: tuple[str, ...],
+    dtype: torch.dtype,
+    path: Path,
+) -> Model:
+    """A model of `config` with the foreign `tensors` in it; `names` says what they are called there, without ``.weight`` or ``.bias``.
+
+    Every weight must be there in its shape, and no tensor may be left over.
+    """
+    if getattr(config, "layers", 0) > len(tensors):
+        raise BadFileError(path, f"claims {config.layers:,} layers and holds {len(tensors):,} tensors.")
+    try:
+        with torch.device("meta"):
+            model: Model = module.Model(config)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise BadFileError(path, f"describes a model that cannot be built: {error}.") from None
+    state, used = {}, set()
+    for own, expected in model.state_dict().items():
+        name = foreign_name(own, names)
+        if name not in tensors:
+            raise BadFileError(path, f"lacks the tensor {name}.")
+        tensor = tensors[name]
+        if tensor.shape != expected.shape:
+            raise BadFileError(path, f"has {name} with shape {tuple(tensor.shape)}; its configuration says {tuple(expected.shape)}.")
+        state[own] = tensor.to(dtype)
+        used.add(name)
+    if left := [name for name in sorted(tensors.keys() - used) if not name.endswith(ignored)]:
+        raise BadFileError(path, f"holds {len(left)} tensors that this family does not know, such as {left[0]}.")
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def foreign_name(own: str, names: Mapping[str, str]) -> str:
+    """What the format calls our weight `own`; {} in `names` stands for the number of the block.
+
+    >>> foreign_name("blocks.7.mlp.up_proj.weight", {"blocks.{}.mlp.up_proj": "blk.{}.ffn_up"})
+    'blk.7.ffn_up.weight'
+    """
+    stem, _, end = own.rpartition(".")
+    number = re.search(r"(?<=\.)\d+(?=\.)", stem)
+    if number is None:
+        return f"{names.get(stem, stem)}.{end}"
+    pattern = f"{stem[: number.start()]}{{}}{stem[number.end() :]}"
+    return f"{names.get(pattern, pattern).format(number[0])}.{end}"

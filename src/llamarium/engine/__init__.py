@@ -1,0 +1,1 @@
+"""Floor 6: a model speaks. Knows no training: a checkpoint is the joint."""

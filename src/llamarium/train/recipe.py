@@ -1,0 +1,170 @@
+"""A recipe: everything that decides a run, on one page of YAML.
+
+Takes: a YAML file and ``--set`` settings.
+Gives: a checked, frozen `Recipe`; the same, resolved, for the run's own folder.
+Does not know: how any of it is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from llamarium.ground import config
+from llamarium.ground.config import Section
+from llamarium.ground.errors import RecipeError, nearest
+from llamarium.models import families, family
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMBG]?)")
+UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+
+
+class Data(Section):
+    """What is read, and in which pieces."""
+
+    corpus: Path
+    tokenizer: str | None = None  # bytes, characters or a folder; a model that is trained on brings its own
+
+
+class ModelSection(Section, extra="allow", populate_by_name=True):
+    """A family and a size, or a model to start from. Any field of the family's config may be set beside them."""
+
+    family: str = "llama"
+    size: str | float | None = None
+    start: str | None = Field(default=None, alias="from")
+
+    @field_validator("size")
+    @classmethod
+    def _readable(cls, value: str | float | None) -> str | float | None:
+        if value is not None:
+            parse_size(value)
+        return value
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of the family's config that the recipe sets itself."""
+        return dict(self.model_extra or {})
+
+
+class Train(Section):
+    """How long, on how much at a time, how fast."""
+
+    objective: Literal["lm"] = "lm"
+    steps: PositiveInt | None = None
+    tokens: PositiveInt | None = None
+    minutes: PositiveFloat | None = None
+    batch_tokens: PositiveInt = 8192
+    micro_batch_tokens: PositiveInt = 8192
+    sequence_length: PositiveInt = 256
+    learning_rate: PositiveFloat = 1e-3
+    gradient_clip: PositiveFloat = 1.0
+    save_every: PositiveInt = 100
+    keep: PositiveInt = 2
+    validate_every: PositiveInt | None = None  # as often as it saves
+    validation_tokens: PositiveInt = 50_000
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if sum(value is not None for value in (self.steps, self.tokens, self.minutes)) != 1:
+            raise ValueError("set exactly one of steps, tokens, minutes")
+        if self.batch_tokens < self.sequence_length:
+            raise ValueError(f"batch_tokens {self.batch_tokens} is less than one sequence of {self.sequence_length}")
+        return self
+
+    @property
+    def rows(self) -> int:
+        """Sequences of one step."""
+        return self.batch_tokens // self.sequence_length
+
+    @property
+    def num_steps(self) -> int | None:
+        """Steps of the run; None where a time decides."""
+        if self.tokens is not None:
+            return -(-self.tokens // (self.rows * self.sequence_length))
+        return self.steps
+
+
+class Optimizer(Section):
+    """The optimizer and the course of its learning rate."""
+
+    name: str = "adamw"
+    schedule: str = "cosine"
+    warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run
+    final: float = Field(default=0.1, ge=0, le=1)  # learning rate at the end, as a share of the peak
+    weight_decay: float = Field(default=0.1, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+class Lora(Section):
+    """Learn through thin matrices beside frozen layers."""
+
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+
+
+class Recipe(Section):
+    """Everything that decides a run."""
+
+    name: str = Field(pattern=r"^[^/\\\x00]+$", min_length=1)
+    seed: int = Field(default=1, ge=0)
+    data: Data
+    model: ModelSection = ModelSection()
+    train: Train
+    optimizer: Optimizer = Optimizer()
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.model.start is not None and (self.model.size is not None or self.model.fields()):
+            raise ValueError("model: `from` brings the shape of the model; size and other fields do not go with it")
+        if self.model.start is None and self.data.tokenizer is None:
+            raise ValueError("data: a model from nothing needs a tokenizer: bytes, characters or a folder")
+        if self.lora is not None and self.model.start is None:
+            raise ValueError("lora: it needs a model to start from (model: {from: MODEL})")
+        return self
+
+    def dump(self) -> str:
+        """The recipe as YAML, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def parse_size(value: str | float) -> float:
+    """Number of weights.
+
+    >>> parse_size("10M"), parse_size("1.1B"), parse_size(5000)
+    (10000000.0, 1100000000.0, 5000.0)
+    """
+    match = SIZE.fullmatch(str(value).strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"a size is a number of weights such as 10M or 1.1B, not {value!r}")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def read(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read a recipe; ``key=value`` settings win over it."""
+    return build(config.apply_settings(config.read_yaml(path), settings), name=str(path))
+
+
+def build(values: dict[str, Any], *, name: str = "recipe") -> Recipe:
+    """Check a recipe; what is wrong is said in one sentence with the nearest right thing."""
+    recipe = config.validate(Recipe, values, name=name)
+    if recipe.model.start is None:
+        known = [*family_fields(recipe.model.family), "family", "size", "from"]
+        for key in recipe.model.fields():
+            if key not in known:
+                raise RecipeError(f"{name}: unknown key 'model.{key}'.", hint=nearest(key, known))
+    return recipe
+
+
+def family_fields(name: str) -> list[str]:
+    """Names of the fields of a family's config."""
+    if name not in families():
+        raise RecipeError(f"Unknown model family {name!r}.", hint=nearest(name, families()))
+    return list(family(name).Config.__dataclass_fields__)

@@ -1,0 +1,272 @@
+"""A run: everything the loop works on, built from a recipe or restored from a checkpoint.
+
+Takes: a recipe and a folder.
+Gives: a `Run` that stands at its first step, or exactly where its newest valid checkpoint left it.
+Does not know: how a step is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from llamarium import optim
+from llamarium.adapt import lora
+from llamarium.checkpoint import store
+from llamarium.checkpoint.open import open_model
+from llamarium.checkpoint.weights import build_config
+from llamarium.ground import files, progress
+from llamarium.ground.config import read_yaml
+from llamarium.ground.device import fast_dtype, pick_device, random_state, restore_random_state, seed_all
+from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, UsageError, nearest
+from llamarium.models import family
+from llamarium.models.model import Network
+from llamarium.text.corpus import open_corpus
+from llamarium.tokens import shards as token_shards
+from llamarium.tokens.packing import PackedOrder
+from llamarium.tokens.shards import Shards
+from llamarium.tokens.tokenizer import Tokenizer
+from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer
+from llamarium.train.log import RunLog
+from llamarium.train.objectives import OBJECTIVES
+from llamarium.train.recipe import Recipe, build, parse_size
+
+RECIPE, LOG, CHECKPOINTS, MODEL, TOKENS, TOKENIZER = "recipe.yaml", "log.jsonl", "checkpoints", "model", "tokens", "tokenizer"
+RANDOM = "random."  # generator states travel among the optimizer's tensors
+
+
+@dataclass
+class Run:
+    """A run between two steps."""
+
+    folder: Path
+    recipe: Recipe
+    model: Network
+    tokenizer: Tokenizer
+    order: PackedOrder
+    validation: list[tuple[NDArray[Any], int]]  # documents as ids, with the bytes of their text
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    precision: torch.dtype
+    log: RunLog
+    data: list[str]  # SHA-256 of the shards, in order: what `samples_consumed` counts in
+    step: int = 0
+    samples_consumed: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.folder / CHECKPOINTS
+
+    def share(self) -> float:
+        """How much of the run is done, 0 … 1."""
+        train = self.recipe.train
+        if train.minutes is not None:
+            return min(1.0, self.seconds / (60 * train.minutes))
+        assert train.num_steps is not None
+        return self.step / train.num_steps
+
+    def learning(self) -> dict[str, nn.Parameter]:
+        """The weights that learn, by name."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    def save(self) -> Path:
+        """Write a checkpoint of this moment, and drop the oldest ones."""
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        moments: dict[str, Tensor] = {}
+        for parameter, values in self.optimizer.state.items():
+            moments |= {f"{names[id(parameter)]}.{key}": value for key, value in values.items()}
+        state: dict[str, Any] = {
+            "step": self.step,
+            "samples_consumed": self.samples_consumed,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "data": self.data,
+            "tokenizer_sha256": self.tokenizer.sha256,
+        }
+        if self.recipe.lora is None:
+            kind = type(self.model).__module__.rsplit(".", 1)[-1]
+            state["model"] = {"family": kind, "config": dataclasses.asdict(self.model.config)}
+        path = store.write(self.checkpoints, self.step, weights=self.learning(), optimizer=moments | random_state(), state=state)
+        store.prune(self.checkpoints, keep=self.recipe.train.keep)
+        return path
+
+    def restore(self, checkpoint: store.Checkpoint) -> None:
+        """Go back to the moment of `checkpoint`: weights, moments, random state, place in the data."""
+        state = checkpoint.state
+        if state.get("tokenizer_sha256") != self.tokenizer.sha256:
+            raise UsageError(f"{self.folder}: the tokenizer is not the one this run began with.", hint="Put it back, or start a new run.")
+        if state.get("data") != self.data:
+            raise UsageError(f"{self.folder}: the training data is not what this run began with.", hint="Put it back, or start a new run.")
+        learning = self.learning()
+        if learning.keys() != checkpoint.weights.keys():
+            raise BadFileError(checkpoint.path, "holds other weights than this recipe trains.")
+        with torch.no_grad():
+            for name, parameter in learning.items():
+                parameter.copy_(checkpoint.weights[name])
+        for name, parameter in learning.items():
+            prefix = f"{name}."
+            moments = {key.removeprefix(prefix): value for key, value in checkpoint.optimizer.items() if key.startswith(prefix)}
+            if moments:
+                self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in moments.items()}
+        restore_random_state({key: value for key, value in checkpoint.optimizer.items() if key.startswith(RANDOM)})
+        self.step, self.samples_consumed = state["step"], state["samples_consumed"]
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
+
+
+def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
+    """Build the run of `recipe` in `folder`; with `resume`, continue what is there."""
+    existing = (folder / RECIPE).is_file()
+    if existing and not resume:
+        raise ExistsError(f"The run {folder} exists.", hint="Continue it with --resume, or give the recipe another name.")
+    if folder.exists() and not folder.is_dir():
+        raise ExistsError(f"{folder} is a file.", hint="Give the recipe another name.")
+    if existing:
+        recipe = _reconcile(recipe, folder)
+    elif folder.exists():
+        _clear(folder)
+    seed_all(recipe.seed)
+    device = pick_device(recipe.train.device)
+    precision = fast_dtype(device) if recipe.train.precision == "auto" else getattr(torch, recipe.train.precision)
+    corpus = recipe.data.corpus
+    ready = (corpus / token_shards.INDEX).is_file()
+    texts = None if ready else open_corpus(corpus)
+    model, tokenizer = _model_and_tokenizer(recipe, texts, folder if existing else None)
+    model.to(device)
+
+    if ready:
+        shards = token_shards.read_shards(corpus, verify=True)
+    elif existing:
+        shards = token_shards.read_shards(folder / TOKENS, verify=True)
+    else:
+        shards = _tokenize(texts, tokenizer, folder / TOKENS)
+    if shards.tokenizer_sha256 != tokenizer.sha256:
+        raise UsageError(f"The tokens in {corpus} were made with another tokenizer.", hint="Name the tokenizer they were made with.")
+    order = PackedOrder(token_shards.require_split(shards, "train"), recipe.train.sequence_length, recipe.seed)
+
+    if recipe.lora is not None:
+        lora.add(model, rank=recipe.lora.rank, alpha=recipe.lora.alpha, targets=recipe.lora.targets)
+    options = recipe.optimizer
+    optimizer = optim.build(
+        options.name, model.parameters(), learning_rate=recipe.train.learning_rate, weight_decay=options.weight_decay, betas=options.betas
+    )
+
+    checkpoint, rejected = store.newest(folder / CHECKPOINTS) if existing else (None, [])
+    for sentence in rejected:
+        progress.say(f"A checkpoint was passed over: {sentence}")
+    if not existing:
+        tokenizer.save(folder / TOKENIZER)
+        resolved = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": str(precision).removeprefix("torch.")})})
+        files.write_text(folder / RECIPE, resolved.dump())
+    log = RunLog(folder / LOG, after_step=None if checkpoint is None else checkpoint.state["step"])
+    data = [shard.sha256 for shard in order.shards]
+    validation = _validation_documents(shards, num_tokens=recipe.train.validation_tokens, seed=recipe.seed)
+    run = Run(folder, recipe, model, tokenizer, order, validation, optimizer, device, precision, log, data)
+    if checkpoint is not None:
+        run.restore(checkpoint)
+        progress.say(f"Resuming {folder} at step {run.step}.")
+    for sentence in rejected:
+        log.event(run.step, "checkpoint rejected", sentence)
+    return run
+
+
+def _reconcile(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe to go on with: what decides the weights must be what the run began with; how long it goes on may change."""
+    begun = build(read_yaml(folder / RECIPE), name=str(folder / RECIPE))
+    if recipe.train.precision == "auto":
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": begun.train.precision})})
+    for section in ("seed", "data", "model", "optimizer", "lora"):
+        if getattr(recipe, section) != getattr(begun, section):
+            raise RecipeError(f"{folder}: `{section}` is not what this run began with.", hint=f"See {folder / RECIPE}, or start a new run.")
+    for key in ("objective", "batch_tokens", "micro_batch_tokens", "sequence_length", "precision"):
+        if getattr(recipe.train, key) != getattr(begun.train, key):
+            raise RecipeError(
+                f"{folder}: `train.{key}` is not what this run began with.", hint=f"See {folder / RECIPE}, or start a new run."
+            )
+    return recipe
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run left that was stopped before it began; anything else in the folder is not ours to remove."""
+    files.remove_leftovers(folder)
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TOKENS, TOKENIZER))
+    if foreign:
+        raise ExistsError(f"{folder} exists and is no run (it holds {foreign[0]}).", hint="Give the recipe another name.")
+    for name in (TOKENS, TOKENIZER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None) -> tuple[Network, Tokenizer]:
+    if recipe.train.objective not in OBJECTIVES:
+        raise RecipeError(f"Unknown objective {recipe.train.objective!r}.", hint=nearest(recipe.train.objective, OBJECTIVES))
+    if recipe.model.start is not None:
+        opened = open_model(recipe.model.start)
+        named = recipe.data.tokenizer
+        if named is not None and Tokenizer.load(Path(named)).sha256 != opened.tokenizer.sha256:
+            raise RecipeError(f"data.tokenizer {named!r} is not the tokenizer of {recipe.model.start}.", hint="Leave data.tokenizer out.")
+        if not isinstance(opened.model, Network):
+            raise RecipeError(f"{recipe.model.start} does not learn by gradient.")
+        return opened.model, opened.tokenizer
+    tokenizer = Tokenizer.load(begun / TOKENIZER) if begun is not None else _tokenizer(recipe, texts)
+    module = family(recipe.model.family)
+    values = {"vocab_size": tokenizer.vocab_size, "context_length": recipe.train.sequence_length, **recipe.model.fields()}
+    try:
+        if recipe.model.size is not None:
+            size = parse_size(recipe.model.size)
+            sized = module.Config.sized(size, vocab_size=values["vocab_size"], context_length=values["context_length"])
+            values = {**dataclasses.asdict(sized), **_underived(values)}
+        model = module.Model(build_config(module, values))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"model: {error}.") from None
+    model.initialize()
+    return model, tokenizer
+
+
+def _underived(fields: dict[str, Any]) -> dict[str, Any]:
+    """Set fields, and zeros for those that follow from them: a new width must not keep the old width's heads."""
+    derived = {"width": ("head_width", "hidden_width", "rope_width"), "heads": ("kv_heads", "head_width", "rope_width")}
+    zeros = {name: 0 for key in derived.keys() & fields.keys() for name in derived[key]}
+    return {**zeros, **fields}
+
+
+def _tokenizer(recipe: Recipe, texts: Any) -> Tokenizer:
+    name = recipe.data.tokenizer
+    assert name is not None
+    if name == "bytes":
+        return bytes_tokenizer()
+    if name == "characters":
+        if texts is None:
+            raise RecipeError("data: token shards name their tokenizer's folder; `characters` needs the text.")
+        return characters_tokenizer(document.text for document in texts.documents("train"))
+    return Tokenizer.load(Path(name))
+
+
+def _tokenize(texts: Any, tokenizer: Tokenizer, folder: Path) -> Shards:
+    splits = {split: (document.text for document in texts.documents(split)) for split in ("train", "valid")}
+    totals = {split: texts.num_documents(split) for split in splits}
+    return token_shards.write_shards(folder, splits, tokenizer, totals=totals)
+
+
+def _validation_documents(shards: Shards, *, num_tokens: int, seed: int) -> list[tuple[NDArray[Any], int]]:
+    """Whole validation documents in a shuffled order, up to about `num_tokens`."""
+    everything = [(shard, number) for shard in shards.splits.get("valid", []) for number in range(len(shard))]
+    chosen: list[tuple[NDArray[Any], int]] = []
+    total = 0
+    for place in np.random.Generator(np.random.PCG64(seed)).permutation(len(everything)):
+        shard, number = everything[place]
+        document = np.asarray(shard.document(number))
+        if chosen and total + len(document) > num_tokens:
+            continue
+        chosen.append((document, int(shard.num_bytes[number])))
+        total += len(document)
+    return chosen
