@@ -1,0 +1,1 @@
+"""Floor 1: bytes to clean documents. Knows files and languages, nothing of tokens or models."""

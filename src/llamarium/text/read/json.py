@@ -1,0 +1,27 @@
+"""JSON: an array or an object of records.
+
+Takes: bytes of a .json file.
+Gives: the text of each record, numbered from 1.
+Does not know: which field is the text (`_records` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from llamarium.ground.errors import BadFileError
+from llamarium.text.decode import decode
+from llamarium.text.document import Piece
+from llamarium.text.read._records import parse, records_of, require_text
+
+SUFFIXES = (".json",)
+
+
+def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
+    """One piece a record."""
+    number = 0
+    for number, record in enumerate(records_of(parse(decode(data, path=path), path=path)), 1):
+        yield Piece(require_text(record, path=path, where=f"record {number}"), number)
+    if not number:
+        raise BadFileError(path, "holds no records.")

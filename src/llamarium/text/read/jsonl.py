@@ -1,0 +1,30 @@
+"""JSON lines: one record a line.
+
+Takes: bytes of a .jsonl file.
+Gives: the text of each record, numbered by its line; blank lines are passed over.
+Does not know: which field is the text (`_records` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from llamarium.ground.errors import BadFileError
+from llamarium.text.decode import decode
+from llamarium.text.document import Piece
+from llamarium.text.read._records import parse, require_text
+
+SUFFIXES = (".jsonl", ".ndjson")
+
+
+def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
+    """One piece a line that is not blank. Only LF ends a line: JSON strings may hold U+2028 and its kin."""
+    found = False
+    for number, line in enumerate(decode(data, path=path).split("\n"), 1):
+        if line and not line.isspace():
+            found = True
+            record = parse(line, path=path, where=f"line {number} ")
+            yield Piece(require_text(record, path=path, where=f"line {number}"), number)
+    if not found:
+        raise BadFileError(path, "holds no records.")
