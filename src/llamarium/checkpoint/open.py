@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 
-from llamarium.checkpoint import gguf, huggingface, store
+from llamarium.checkpoint import gguf, huggingface, peft, store
 from llamarium.checkpoint.resolve import ModelPath, resolve
 from llamarium.checkpoint.weights import build_config, place_weights
 from llamarium.ground.errors import BadFileError
 from llamarium.models import families, family
 from llamarium.models.model import Model
 from llamarium.tokens import gguf_vocabulary
-from llamarium.tokens.tokenizer import Tokenizer
+from llamarium.tokens.tokenizer import DEFINITION, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ def open_model(name: str | Path, *, dtype: torch.dtype = torch.float32, device: 
     return opened
 
 
+def open_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer of the MODEL called `name`, or of a folder that holds only a tokenizer."""
+    if (Path(name) / DEFINITION).is_file():
+        return Tokenizer.load(Path(name))
+    return open_model(name).tokenizer
+
+
 def _open_folder(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
     model, tokenizer = huggingface.load_folder(place.path, dtype=dtype), Tokenizer.load(place.path)
     return Opened(name, model, tokenizer, tokenizer.stop_ids | huggingface.read_stop_ids(place.path))
@@ -61,6 +68,13 @@ def _open_checkpoint(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
     model = place_weights(module, config, checkpoint.weights, {}, ignored=(), dtype=dtype, path=place.path)
     tokenizer = Tokenizer.load(place.path.parent.parent / "tokenizer")
     return Opened(name, model, tokenizer, tokenizer.stop_ids)
+
+
+def _open_adapter(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
+    settings = peft.read_settings(place.path)
+    base = open_model(settings.base, dtype=dtype)
+    peft.apply(place.path, settings, base.model)
+    return Opened(name, base.model, base.tokenizer, base.stop_ids)
 
 
 def _open_gguf(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
@@ -86,4 +100,4 @@ def _open_gguf(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
     return Opened(name, model, tokenizer, tokenizer.stop_ids)
 
 
-_OPENERS = {"huggingface": _open_folder, "checkpoint": _open_checkpoint, "gguf": _open_gguf}
+_OPENERS = {"huggingface": _open_folder, "checkpoint": _open_checkpoint, "adapter": _open_adapter, "gguf": _open_gguf}

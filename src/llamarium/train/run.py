@@ -39,7 +39,15 @@ from llamarium.train.log import RunLog
 from llamarium.train.objectives import OBJECTIVES
 from llamarium.train.recipe import Recipe, build, parse_size
 
-RECIPE, LOG, CHECKPOINTS, MODEL, TOKENS, TOKENIZER = "recipe.yaml", "log.jsonl", "checkpoints", "model", "tokens", "tokenizer"
+RECIPE, LOG, CHECKPOINTS, MODEL, ADAPTER, TOKENS, TOKENIZER = (
+    "recipe.yaml",
+    "log.jsonl",
+    "checkpoints",
+    "model",
+    "adapter",
+    "tokens",
+    "tokenizer",
+)
 RANDOM = "random."  # generator states travel among the optimizer's tensors
 
 
@@ -178,6 +186,34 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
     for sentence in rejected:
         log.event(run.step, "checkpoint rejected", sentence)
     return run
+
+
+def describe(recipe: Recipe, run: Run | None = None) -> list[str]:
+    """What a run is going to be, in a few lines: weights, tokens, memory, disk. Without `run`, nothing is written for it."""
+    if run is None:
+        ready = (recipe.data.corpus / token_shards.INDEX).is_file()
+        model, _ = _model_and_tokenizer(recipe, None if ready else open_corpus(recipe.data.corpus), None)
+        if recipe.lora is not None:
+            lora.add(model, rank=recipe.lora.rank, alpha=recipe.lora.alpha, targets=recipe.lora.targets)
+    else:
+        model = run.model
+    train = recipe.train
+    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    everything = model.num_parameters()
+    per_step = train.rows * train.sequence_length
+    length = (
+        f"{train.minutes:g} minutes" if train.num_steps is None else f"{train.num_steps:,} steps, {train.num_steps * per_step:,} tokens"
+    )
+    # Each learning weight has a gradient and two moments, all float32; a checkpoint holds it and its moments.
+    memory, disk = 4 * (everything + 3 * learning), 4 * (3 * learning * (train.keep + 1) + everything)
+    shape = ", ".join(
+        f"{name} {getattr(model.config, name):,}" for name in ("layers", "width", "heads", "vocab_size") if hasattr(model.config, name)
+    )
+    return [
+        f"{recipe.name}: {recipe.model.start or recipe.model.family}, {everything:,} weights, {learning:,} of them learn ({shape})",
+        f"{length}; {per_step:,} tokens a step in sequences of {train.sequence_length}",
+        f"about {progress.size(memory)} of memory beside what a batch needs, {progress.size(disk)} of disk",
+    ]
 
 
 def _reconcile(recipe: Recipe, folder: Path) -> Recipe:
