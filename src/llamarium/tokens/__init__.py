@@ -1,0 +1,1 @@
+"""Floor 1: documents <-> ids. Tokenizers, conversations, token shards and packing. Knows no models."""

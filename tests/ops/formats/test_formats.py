@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from llamarium.ground.errors import NotFoundError
+from llamarium.ops import formats
+from llamarium.ops.formats import bf16, q4_1
+
+
+def test_finds_a_format_by_its_number() -> None:
+    assert formats.by_type(3) is q4_1
+    assert formats.by_type(30) is bf16
+
+
+def test_an_unknown_number_names_the_known_formats() -> None:
+    with pytest.raises(NotFoundError, match="number 12") as caught:
+        formats.by_type(12)
+    assert "q4_0" in caught.value.hint
+
+
+def test_needs_no_torch() -> None:
+    program = "import sys; from llamarium.ops import formats; formats.by_type(8); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
