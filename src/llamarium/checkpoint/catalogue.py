@@ -133,7 +133,7 @@ def unknown(name: str) -> NotFoundError:
         return NotFoundError(f"There is no {name} here.", hint=f"If it is a model of the hub: llamarium pull hf:{name}")
     if re.search(r"[/\\]|\.gguf$", name):
         return NotFoundError(
-            f"{name} does not exist.", hint="A model is a path, a name of the catalogue (`llamarium pull` lists it), or hf:OWNER/NAME."
+            f"{name:.200} does not exist.", hint="A model is a path, a name of the catalogue (`llamarium pull` lists it), or hf:OWNER/NAME."
         )
     return NotFoundError(f"There is no file, folder or model {name!r:.100}.", hint=nearest(name, names))
 

