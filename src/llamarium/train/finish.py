@@ -31,11 +31,22 @@ def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
         raise
     finally:
         run.log.close()
-    if (thin := run.recipe.lora) is not None:
-        assert run.recipe.model.start is not None
-        base = run.recipe.model.start
-        peft.save_adapter(run.folder / ADAPTER, run.model, base=base, rank=thin.rank, alpha=thin.alpha, targets=thin.targets)
+    if run.recipe.lora is not None:
+        write_adapter(run)
         lora.fuse(run.model)
-    huggingface.save_folder(model, run.model, run.tokenizer)
-    write_report(run.folder)
+    write_model(run)
     return model
+
+
+def write_model(run: Run) -> None:
+    """Write ``model/``, a Hugging Face folder, and the report."""
+    huggingface.save_folder(run.folder / MODEL, run.model, run.tokenizer)
+    write_report(run.folder)
+
+
+def write_adapter(run: Run) -> None:
+    """Write ``adapter/``, a `peft` folder, from the LoRA layers that the run has trained."""
+    thin, base = run.recipe.lora, run.recipe.model.start
+    assert thin is not None
+    assert base is not None
+    peft.save_adapter(run.folder / ADAPTER, run.model, base=base, rank=thin.rank, alpha=thin.alpha, targets=thin.targets)

@@ -32,8 +32,11 @@ from llamarium.train.run import Run
 Speak = Callable[[Run], str]
 
 
-def train(run: Run, *, speak: Speak | None = None) -> None:
-    """Take `run` to its end. Ctrl-C or SIGTERM saves and raises `Interrupted`; a second one ends at once."""
+def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run], None] | None = None) -> None:
+    """Take `run` to its end; `speak` is asked at each validation, `after_step` after each step.
+
+    Ctrl-C or SIGTERM saves and raises `Interrupted`; a second one ends at once.
+    """
     options, recipe = run.recipe.train, run.recipe.optimizer
     objective = OBJECTIVES[options.objective]
     learning = list(run.learning().values())
@@ -79,6 +82,8 @@ def train(run: Run, *, speak: Speak | None = None) -> None:
                 run.log.event(run.step, "sample", speak(run))
             if run.step % options.save_every == 0 or ended:
                 status.saved = run.save().name
+            if after_step is not None:
+                after_step(run)
             status.show(line)
         if interrupted.is_set() and run.share() < 1:
             run.save()
