@@ -19,6 +19,7 @@ import llamarium
 from llamarium.cli._output import Json, print_json, print_text
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+CPUINFO = Path("/proc/cpuinfo")
 MARKS = {"ok": "ok", "missing": "missing", "broken": "BROKEN"}
 
 
@@ -95,7 +96,7 @@ def _machine() -> Iterator[Finding]:
 def _processor() -> tuple[str, set[str]]:
     """Name of the processor, and the instruction sets that the system says it has."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
         return platform.processor() or platform.machine(), set()
     fields = dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", text, re.MULTILINE))
@@ -159,7 +160,7 @@ def _packages() -> Iterator[Finding]:
         if name[0] != "llamarium":  # an extra that only names others
             needed.setdefault(extra[1] if extra else "", []).append(name[0])
     for extra_name, names in needed.items():
-        if extra_name != "dev":
+        if extra_name not in ("dev", "all"):  # "all" is the others together
             yield from _group(extra_name, names)
 
 

@@ -78,7 +78,13 @@ def _show(error: LlamariumError) -> int:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        result = typer.main.get_command(build_app()).main(args=arguments, prog_name="llamarium", standalone_mode=False)
+        program = typer.main.get_command(build_app())
+        # Not `program.main`: it has its own opinion of Ctrl-C, of a closed pipe and of EOFError.
+        with program.make_context("llamarium", list(arguments)) as context:
+            program.invoke(context)
+        sys.stdout.flush()  # here, where a reader that left can be noticed
+    except typer.Exit as end:
+        return int(end.exit_code)
     except LlamariumError as error:
         return _show(error)
     except ClickException as error:
@@ -93,7 +99,7 @@ def run(arguments: list[str]) -> int:
         # The reader of our output left; what it wanted, it has. Python would complain again when it flushes.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return 0
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def main() -> None:
