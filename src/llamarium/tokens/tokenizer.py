@@ -7,10 +7,11 @@ Does not know: models, files other than its own two.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[S
 TURN_MARKERS = ("<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|user|>", "<|observation|>", "<|end|>")
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|user|>", "<|observation|>", "<|end|>")
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
-# A place where a long text may be cut without changing its tokens: no pre-tokenizer joins a word to the one before the space.
-_SAFE_CUT = re.compile(r"(?<=\w) (?=\w)")
-_PIECE = 1 << 18
+_SURROGATES = re.compile("[\ud800-\udfff]+")
+# Where a long text is best cut: hardly any vocabulary joins a word to what stands before the sign after it.
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[ \n，。、；：？！](?=[^\W_])")
+_PIECE = 1 << 18  # characters that are encoded in one piece
+_GROUP = 1 << 22  # characters that are encoded in one call
+_TRIES = 4  # places to cut that are looked at
+_SIGHT = 32  # characters on both sides of a cut that must give the same ids with and without it
 
 
 def byte_level_alphabet() -> dict[str, int]:
@@ -53,19 +57,23 @@ class Tokenizer:
         values = _parse(definition, name)
         # Two views of one vocabulary: `_parsing` finds special tokens in text, `_plain` takes all text as text.
         self._parsing = _build(definition, name)
-        plain = [token for token in values.get("added_tokens", []) if not _is_control(token)]
-        self._plain = _build(json.dumps({**values, "added_tokens": plain}, ensure_ascii=False), name)
+        marked = [{**token, "special": _is_control(token)} for token in values.get("added_tokens", [])]
+        self._plain = _build(json.dumps({**values, "added_tokens": marked}, ensure_ascii=False), name)
+        # Leaving the special ones out instead would give their ids to the added tokens that remain.
+        self._plain.encode_special_tokens = True
         self.specials: dict[str, int] = {
             token.content: number for number, token in sorted(self._parsing.get_added_tokens_decoder().items()) if _is_control(token)
         }
+        model = values["model"]
+        self._unknown = {self._parsing.token_to_id(model.get("unk_token") or ""), model.get("unk_id")}
         self.vocab_size: int = max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        decoder = json.dumps(values.get("decoder") or {})
-        self._byte_level = '"ByteLevel"' in decoder
-        self._byte_fallback = '"ByteFallback"' in decoder
-        self._space_mark = '"\\u2581"' in decoder
-        self._strips_space = '"Strip"' in decoder
-        normalizer = json.dumps([values.get("normalizer"), values.get("pre_tokenizer")])
-        self._cuttable = '"Prepend"' not in normalizer and '"Metaspace"' not in normalizer
+        decoder = values.get("decoder") or {}
+        steps = {step.get("type"): step for step in _steps(decoder)}
+        self._byte_level = "ByteLevel" in steps
+        self._byte_fallback = "ByteFallback" in steps
+        self._space_mark = '"\\u2581"' in json.dumps(decoder)
+        mark = steps.get("Metaspace", {"prepend_scheme": "never"})
+        self._strips_space = "Strip" in steps or (mark.get("prepend_scheme") != "never" and mark.get("add_prefix_space", True))
 
     # --- its tokens ---
 
@@ -103,6 +111,11 @@ class Tokenizer:
         found = {self.specials.get(content) for content in (*END_OF_TEXT, *END_OF_TURN)} | {self.special("eos_token")}
         return frozenset(number for number in found if number is not None)
 
+    @cached_property
+    def _controls(self) -> frozenset[int]:
+        """Special tokens that no text may hold; what stands for unknown characters steers nothing."""
+        return frozenset(self.specials.values()) - (self._unknown if self._byte_ids is None else set())
+
     # --- text -> ids ---
 
     def encode(self, text: str | bytes, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
@@ -119,7 +132,9 @@ class Tokenizer:
         plans: list[list[int | list[int]]] = []  # for each text: places in `pieces`, or ids that are already known
         for text in texts:
             plan: list[int | list[int]] = []
-            for part in _split_surrogates(text):
+            for part in [_replace_surrogates(text)] if self._byte_ids is None else _split_surrogates(text):
+                if isinstance(part, str) and plan and self._adds_to_text:
+                    part = part.encode()  # the tokenizer would take this for the start of another text
                 if isinstance(part, bytes):
                     plan.append(self._encode_bytes(part))
                 else:
@@ -127,27 +142,66 @@ class Tokenizer:
                         plan.append(len(pieces))
                         pieces.append(piece)
             plans.append(plan)
-        encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(pieces, add_special_tokens=False)]
+        encoded: list[list[int]] = []
+        with _blamed_on(self.name, "cannot encode a text"):
+            for group in _groups(pieces):
+                encoded += [encoding.ids for encoding in tokenizer.encode_batch_fast(group, add_special_tokens=False)]
+        if not parse_special:
+            encoded = [self._without_controls(ids) for ids in encoded]
         result = [[number for part in plan for number in (encoded[part] if isinstance(part, int) else part)] for plan in plans]
-        return [self._surround(ids) for ids in result] if add_special else result
+        if not add_special:
+            return result
+        before, after = self._around
+        return [[*before, *ids, *after] for ids in result]
 
-    def _surround(self, ids: list[int]) -> list[int]:
-        """Put what the post-processor adds around ids (its tokens come before, or after, an empty text's)."""
-        around = self._parsing.encode("", add_special_tokens=True).ids
-        with_text = self._parsing.encode("a", add_special_tokens=True).ids
-        before = 0
-        while before < len(around) and around[before] == with_text[before]:
-            before += 1
-        return [*around[:before], *ids, *around[before:]]
+    def _without_controls(self, ids: list[int]) -> list[int]:
+        """Spell out a special token that the vocabulary itself made of its text, as Unigram does."""
+        if self._controls.isdisjoint(ids):
+            return ids
+        spelled = {number: self._spell(content) for content, number in self.specials.items() if number in self._controls}
+        return [each for number in ids for each in spelled.get(number, [number])]
+
+    def _spell(self, text: str) -> list[int]:
+        if self._byte_ids is not None:
+            return self._encode_bytes(text.encode())
+        return [number for char in text if (number := self._parsing.token_to_id(char)) is not None]
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What the post-processor puts before and after a text."""
+        text, whole = (_ids(self._parsing, "a", self.name, add_special=special) for special in (False, True))
+        before = next(place for place in range(len(whole), -1, -1) if whole[place : place + len(text)] == text)
+        return whole[:before], whole[before + len(text) :]
+
+    @cached_property
+    def _adds_to_text(self) -> bool:
+        """Whether a text gets something that it does not hold, such as a space before its first word."""
+        return self.decode_bytes(_ids(self._plain, "a", self.name)) != b"a"
 
     def _cut(self, text: str) -> Iterable[str]:
         """Pieces of a long text, so that no single call needs memory for hundreds of megabytes at once."""
-        while len(text) > _PIECE and self._cuttable:
-            cuts = [match.start() for match in _SAFE_CUT.finditer(text, _PIECE // 2, _PIECE)]
-            cut = cuts[-1] if cuts else _PIECE
-            yield text[:cut]
-            text = text[cut:]
-        yield text
+        start = 0
+        while len(text) - start > _PIECE:
+            end, after = self._place_to_cut(text, start)
+            yield text[start:end]
+            start = after
+        yield text[start:]
+
+    def _place_to_cut(self, text: str, start: int) -> tuple[int, int]:
+        """End of the piece that begins at `start`, and where the next one begins: where it can be, without changing an id."""
+
+        def ids(first: int, last: int) -> list[int]:
+            return _ids(self._plain, text[first:last], self.name)
+
+        places = [match.start() for match in _BETWEEN_WORDS.finditer(text, start + _PIECE // 2, start + _PIECE)]
+        for place in places[: -_TRIES - 1 : -1]:
+            whole, left = ids(place - _SIGHT, place + _SIGHT), ids(place - _SIGHT, place)
+            # A tokenizer that puts a space before every text puts it back if it is left out.
+            for after in (place, place + 1):
+                if whole == left + ids(after, place + _SIGHT):
+                    return place, after
+        end = len(text) if self._adds_to_text else start + _PIECE
+        return end, end
 
     @cached_property
     def _byte_ids(self) -> list[int] | None:
@@ -159,20 +213,19 @@ class Tokenizer:
         return None if None in ids else [number for number in ids if number is not None]
 
     def _encode_bytes(self, data: bytes) -> list[int]:
-        if self._byte_ids is None:
-            return list(self._plain.encode("\ufffd", add_special_tokens=False).ids)
+        assert self._byte_ids is not None
         return [self._byte_ids[byte] for byte in data]
 
     # --- ids -> text ---
 
     @cached_property
-    def _pieces(self) -> list[bytes] | None:
-        """The bytes that each id stands for; None for vocabularies whose decoding depends on neighbours (WordPiece)."""
-        if not (self._byte_level or self._byte_fallback):
+    def _pieces(self) -> dict[int, bytes] | None:
+        """The bytes of each id; None for vocabularies whose decoding depends on neighbours (WordPiece)."""
+        if not (self._byte_level or self._byte_fallback or self._space_mark):
             return None
         alphabet = byte_level_alphabet()
         added = self._parsing.get_added_tokens_decoder()
-        table = [b""] * self.vocab_size
+        table: dict[int, bytes] = {}
         for token, number in self._parsing.get_vocab(with_added_tokens=True).items():
             if number in added:
                 table[number] = token.encode("utf-8")
@@ -187,10 +240,12 @@ class Tokenizer:
     def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = False) -> bytes:
         """The bytes that `ids` stand for, as they continue a text: no leading space is taken away."""
         hidden = set(self.specials.values()) if skip_special else set()
-        kept = [number for number in ids if number not in hidden and 0 <= number < self.vocab_size]
+        kept = [number for number in ids if number not in hidden]
         if self._pieces is None:
-            return self._parsing.decode(kept, skip_special_tokens=False).encode("utf-8")
-        return b"".join(self._pieces[number] for number in kept)
+            known = [number for number in kept if 0 <= number < self.vocab_size]
+            with _blamed_on(self.name, "cannot decode these ids"):
+                return self._parsing.decode(known, skip_special_tokens=False).encode()
+        return b"".join(self._pieces.get(number, b"") for number in kept)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
         """Text of `ids`. Bytes that are no UTF-8 become U+FFFD; a space that the vocabulary put before the text is taken away."""
@@ -208,24 +263,36 @@ class Tokenizer:
         """The Jinja template that the checkpoint brings, if any."""
         template = self.config.get("chat_template")
         if isinstance(template, list):  # several named ones: the one called "default"
-            template = next((entry.get("template") for entry in template if entry.get("name") == "default"), None)
+            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+            template = named.get("default")
         return template if isinstance(template, str) else None
 
     def encode_chat(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = True) -> list[int]:
         """Ids of a conversation in the model's own form. Special tokens inside a message stay text."""
-        guarded, guard = chat.guard(messages, self.specials)
+        guarded, stand_ins = chat.guard(messages, self.specials)
         rendered = chat.render(
             self.chat_template or chat.default_template(self.specials),
             guarded,
             specials={key: self._content(key) for key in ("bos_token", "eos_token", "unk_token", "pad_token")},
             add_generation_prompt=add_generation_prompt,
         )
-        if guard is None:
-            return self.encode(rendered, parse_special=True)
-        ids: list[int] = []
-        for part in re.split("(" + "|".join(map(re.escape, sorted(self.specials, key=len, reverse=True))) + ")", rendered):
-            ids += [self.specials[part]] if part in self.specials else self.encode(part.replace(*guard))
-        return ids
+        restore = str.maketrans(stand_ins)
+        parts = self._special_tokens.split(rendered)  # text, special token, text, ...
+        written = [self.specials.get(part, self.specials.get(part.strip(), -1)) for part in parts[1::2]]
+        ids = self.encode(rendered.translate(restore), parse_special=True)
+        if [number for number in ids if number in self._controls] == written:
+            return ids
+        # A message holds what reads as a special token: only those that the template wrote are.
+        texts = [self.encode(part.translate(restore)) for part in parts[::2]]
+        return [number for text, special in zip(texts, [*([number] for number in written), []]) for number in (*text, *special)]
+
+    @cached_property
+    def _special_tokens(self) -> re.Pattern[str]:
+        """Any special token, with the white space beside it that it swallows."""
+        tokens = [token for token in self._parsing.get_added_tokens_decoder().values() if token.content in self.specials]
+        tokens.sort(key=lambda token: len(token.content), reverse=True)
+        forms = (("\\s*" if token.lstrip else "") + re.escape(token.content) + ("\\s*" if token.rstrip else "") for token in tokens)
+        return re.compile(f"({'|'.join(forms) or '(?!)'})")
 
     def _content(self, key: str) -> str:
         value = self.config.get(key)
@@ -240,16 +307,13 @@ class Tokenizer:
         path = folder / DEFINITION
         if not path.is_file():
             raise NotFoundError(f"{folder} has no {DEFINITION}.", hint="`llamarium tokenizer train CORPUS --out DIR` makes a tokenizer.")
-        try:
-            definition = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise BadFileError(path, "is not UTF-8 text.", offset=error.start) from None
+        definition = _read_text(path)
         config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
         if not isinstance(config, dict):
             raise BadFileError(folder / CONFIG, "is not a JSON object.")
         template = folder / "chat_template.jinja"
         if template.is_file() and "chat_template" not in config:
-            config["chat_template"] = template.read_text(encoding="utf-8")
+            config["chat_template"] = _read_text(template)
         return cls(definition, config, name=str(path))
 
     def save(self, folder: Path) -> None:
@@ -264,7 +328,14 @@ def _is_control(token: Any) -> bool:
     Some checkpoints mark tokens like ``<think>`` as not special, so those that look like markup count, too.
     """
     content, special = (token["content"], token.get("special")) if isinstance(token, dict) else (token.content, token.special)
-    return bool(special) or bool(re.fullmatch(r"<[^\s<>]+>|\[[A-Z_]+\]", content))
+    return bool(content) and (bool(special) or bool(re.fullmatch(r"<[^\s<>]+>|\[[A-Z_]+\]", content)))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadFileError(path, "is not UTF-8 text.", offset=error.start) from None
 
 
 def _parse(definition: str, name: str) -> dict[str, Any]:
@@ -277,13 +348,48 @@ def _parse(definition: str, name: str) -> dict[str, Any]:
     return values
 
 
-def _build(definition: str, name: str) -> tokenizers.Tokenizer:
+@contextlib.contextmanager
+def _blamed_on(name: str, reason: str) -> Iterator[None]:
+    """Turn what the Rust library raises over a malformed definition into a `BadFileError`."""
     try:
-        return tokenizers.Tokenizer.from_str(definition)
+        yield
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the Rust library panics on some malformed files, and its panic is no Exception
-        raise BadFileError(name, f"is not a tokenizer that can be read ({error}).") from None
+    except BaseException as error:  # it panics on some of them, and its panic is no Exception
+        raise BadFileError(name, f"{reason} ({error}).") from None
+
+
+def _steps(decoder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A decoder, and those that it consists of."""
+    yield decoder
+    for step in decoder.get("decoders", ()):
+        yield from _steps(step)
+
+
+def _build(definition: str, name: str) -> tokenizers.Tokenizer:
+    with _blamed_on(name, "is not a tokenizer that can be read"):
+        tokenizer = tokenizers.Tokenizer.from_str(definition)
+    # What a file says about lengths was meant for a batch of someone's: nothing is ever cut silently.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _ids(tokenizer: tokenizers.Tokenizer, text: str, name: str, *, add_special: bool = False) -> list[int]:
+    with _blamed_on(name, "cannot encode a text"):
+        return list(tokenizer.encode(text, add_special_tokens=add_special).ids)
+
+
+def _groups(pieces: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Runs of `pieces` of about `_GROUP` characters each."""
+    start = size = 0
+    for place, piece in enumerate(pieces):
+        size += len(piece)
+        if size >= _GROUP:
+            yield pieces[start : place + 1]
+            start, size = place + 1, 0
+    if start < len(pieces):
+        yield pieces[start:]
 
 
 def _split_surrogates(text: str | bytes) -> Iterable[str | bytes]:
@@ -300,3 +406,8 @@ def _split_surrogates(text: str | bytes) -> Iterable[str | bytes]:
         start = match.end()
     if start < len(text) or not text:
         yield text[start:]
+
+
+def _replace_surrogates(text: str | bytes) -> str:
+    """The text with U+FFFD for what is not valid Unicode."""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else _SURROGATES.sub("\ufffd", text)
