@@ -52,7 +52,8 @@ def test_the_dictionary_is_what_xz_sees(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_it_is_what_the_files_weigh() -> None:
-    train, valid = b"one two three " * 40, b"three two one and a half " * 30
+    text = b" ".join(b"the of and to a in that is was he for it with as his on".split()[byte % 16] for byte in noise(20_000))
+    train, valid = text[:40_000], text[40_000:]
     files = {
         "gzip": [len(gzip.compress(data, 9)) for data in (train, train + valid)],
         "xz": [len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) for data in (train, train + valid)],

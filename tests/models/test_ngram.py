@@ -112,6 +112,15 @@ def test_fit_replaces_what_was_counted() -> None:
     assert (model.log2_prob([2, 1]) == fitted([[2, 2]], model.config).log2_prob([2, 1])).all()
 
 
+def test_what_is_all_but_impossible_stays_finite() -> None:
+    config = Config(vocab_size=V, order=12)
+    model = fitted([[0] * 100_000], config)
+    expected = model.log2_prob([*[0] * 12, 1])[-1]
+    assert -500 < expected < -190  # a hundred-thousandth at each length: far below the smallest float32
+    ids = torch.zeros(1, 12, dtype=torch.int64)
+    assert model(ids, Dense(ids))[0, -1, 1].item() / math.log(2) == pytest.approx(expected)
+
+
 def test_bytes_of_a_text_and_its_end() -> None:
     """The project's bits per byte of a byte model: 256 ends a document, and is scored once."""
     model = fitted([[*b"abc", 256], [*b"abd", 256]], Config(vocab_size=257, order=3))

@@ -106,7 +106,8 @@ class Model(nn.Module):
         starts = torch.zeros_like(rows, dtype=torch.bool)
         starts[:, -T:] = context.positions_BT == 0
         starts[:, 0] = True
-        context.store(0, rows[:, max(0, rows.shape[1] - self.config.order + 1) :])
+        num_kept = self.config.order - 2  # with the first of the next ids they are the longest context
+        context.store(0, rows[:, max(0, rows.shape[1] - num_kept) :] if num_kept > 0 else rows[:, :0])
 
         # All positions share the empty context; from there on each has its own.
         empty = torch.zeros(1, dtype=torch.int64, device=rows.device)
