@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FEWEST_LETTERS = 5
+FEWEST_LETTERS = 4
 MOST_MARKS = 30  # combining marks on one character: the limit of Unicode's Stream-Safe Text Format (UAX #15)
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -28,8 +28,21 @@ _INVISIBLE = re.compile(
     "|[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffc\U000e0000-\U000e007f]"
 )
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
-_LINE_SPACE = re.compile("[ \t\u3000]+$", re.MULTILINE)
+_LINE_SPACE = re.compile("(?<![ \t\u3000])[ \t\u3000]+$", re.MULTILINE)  # starts once a run, so a long run costs its length
 _BLANK_LINES = re.compile("\n{3,}")
+
+
+def controls(text: str) -> str | None:
+    r"""Take away control, zero-width and direction characters; keep line ends, tabs and the joiners that emoji need.
+
+    >>> controls("a\x00b\u200bc\ufeff\td\r\ne")
+    'abc\td\ne'
+    >>> controls("羊\u200b驼\u00ad")
+    '羊驼'
+    >>> controls("👩\u200d🌾 and\u200d") == "👩\u200d🌾 and"
+    True
+    """
+    return _INVISIBLE.sub(r"\1", _LINE_ENDS.sub("\n", text))
 
 
 def unicode_form(text: str) -> str | None:
@@ -44,19 +57,6 @@ def unicode_form(text: str) -> str | None:
         return text
     # The cap comes first: putting marks into canonical order takes the square of a run's length.
     return unicodedata.normalize("NFC", _long_marks().sub(r"\1", text))
-
-
-def controls(text: str) -> str | None:
-    r"""Take away control, zero-width and direction characters; keep line ends, tabs and the joiners that emoji need.
-
-    >>> controls("a\x00b\u200bc\ufeff\td\r\ne")
-    'abc\td\ne'
-    >>> controls("羊\u200b驼\u00ad")
-    '羊驼'
-    >>> controls("👩\u200d🌾 and\u200d") == "👩\u200d🌾 and"
-    True
-    """
-    return _INVISIBLE.sub(r"\1", _LINE_ENDS.sub("\n", text))
 
 
 def whitespace(text: str) -> str | None:
@@ -81,9 +81,9 @@ def blank(text: str) -> str | None:
 
 
 def too_short(text: str) -> str | None:
-    """None where there are fewer than five letters or digits.
+    """None where there are fewer than four letters or digits.
 
-    >>> too_short("— 12 —"), too_short("春眠不觉"), too_short("OK.")
+    >>> too_short("— 12 —"), too_short("無正文。"), too_short("OK.")
     (None, None, None)
     >>> too_short("春眠不觉晓"), too_short("Hello")
     ('春眠不觉晓', 'Hello')
@@ -101,8 +101,8 @@ class Cleaner:
 
 
 CLEANERS = (
+    Cleaner("controls", controls),  # before the form: what stood between a letter and its accent is gone then
     Cleaner("unicode_form", unicode_form),
-    Cleaner("controls", controls),
     Cleaner("whitespace", whitespace),
     Cleaner("blank", blank),
     Cleaner("too_short", too_short),

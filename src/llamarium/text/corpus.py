@@ -89,9 +89,11 @@ def write_corpus(
 
 def is_corpus(folder: Path) -> bool:
     """Whether `folder` says that it is a corpus, whole or not."""
+    if not (folder / MANIFEST).is_file():
+        return False
     try:
         manifest = read_json(folder / MANIFEST)
-    except (NotFoundError, BadFileError):
+    except BadFileError:
         return False
     return isinstance(manifest, dict) and manifest.get("kind") == KIND
 

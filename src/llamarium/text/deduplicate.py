@@ -1,7 +1,7 @@
 """Exact duplicates: the same words, whatever their case and spacing.
 
 Takes: documents, in the order that decides which copy stays.
-Gives: whether each has been seen before.
+Gives: for each, which earlier one it repeats, if any.
 Does not know: near-copies; those stay, and `split` keeps them on one side.
 """
 
@@ -22,20 +22,20 @@ def fingerprint(text: str) -> bytes:
 
 
 class Seen:
-    """Remembers the fingerprints of texts: 32 bytes a text.
+    """Remembers the fingerprint of each text and where it was first.
 
     >>> seen = Seen()
-    >>> seen.before("羊驼 吃草"), seen.before("羊驼　吃草"), seen.before("It eats.")
-    (False, True, False)
+    >>> seen.before("羊驼 吃草", "a.txt"), seen.before("羊驼　吃草", "b.txt"), seen.before("It eats.", "c.txt")
+    (None, 'a.txt', None)
     """
 
     def __init__(self) -> None:
-        self._fingerprints: set[bytes] = set()
+        self._first: dict[bytes, str] = {}
 
-    def before(self, text: str) -> bool:
-        """Whether a text with this fingerprint came before; from now on it has."""
+    def before(self, text: str, source: str) -> str | None:
+        """The source of the first text like this one, or None if this is it."""
         mark = fingerprint(text)
-        if mark in self._fingerprints:
-            return True
-        self._fingerprints.add(mark)
-        return False
+        if mark in self._first:
+            return self._first[mark]
+        self._first[mark] = source
+        return None

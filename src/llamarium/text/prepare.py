@@ -93,23 +93,25 @@ class _Preparation:
     bad_files: list[BadFile] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
 
-    def drop(self, document: Document, reason: str) -> None:
-        self.dropped[reason] += 1
-        if len(self.examples[reason]) < NUM_EXAMPLES:
-            self.examples[reason].append(Example(document.source, document.text[:EXAMPLE_CHARACTERS]))
-
     def take(self, document: Document) -> None:
         self.documents_in += 1
         self.characters_in += len(document.text)
         cleaned = clean(document.text)
         if cleaned.text is None:
-            self.drop(document, cleaned.reason)
-        elif self.seen.before(cleaned.text):
-            self.drop(document, DUPLICATE)
-        else:
-            for step in cleaned.changed:
-                self.changed[step] += 1
-            self.documents.append(Document(cleaned.text, document.source, guess_language(cleaned.text)))
+            self._drop(document, cleaned.reason)
+            return
+        first = self.seen.before(cleaned.text, document.source)
+        if first is not None:
+            self._drop(document, DUPLICATE, same_as=first)
+            return
+        for step in cleaned.changed:
+            self.changed[step] += 1
+        self.documents.append(Document(cleaned.text, document.source, guess_language(cleaned.text)))
+
+    def _drop(self, document: Document, reason: str, *, same_as: str | None = None) -> None:
+        self.dropped[reason] += 1
+        if len(self.examples[reason]) < NUM_EXAMPLES:
+            self.examples[reason].append(Example(document.source, document.text[:EXAMPLE_CHARACTERS], same_as))
 
 
 def _read_all(files: Sequence[SourceFile], state: _Preparation) -> None:

@@ -8,6 +8,7 @@ Does not know: what other packages are installed.
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def root() -> Path:
 
 def files() -> list[Path]:
     """The files, sorted by their path; `NotFoundError` where this Python came without its library's source."""
-    folder = root()
-    found = sorted(path for path in folder.rglob("*.py") if not _LEFT_OUT.intersection(path.relative_to(folder).parts))
+    found: list[Path] = []
+    for folder, below, names in os.walk(root()):
+        below[:] = [name for name in below if name not in _LEFT_OUT]  # not walked: other packages can be many
+        found += [Path(folder, name) for name in names if name.endswith(".py")]
     if not found:
-        raise NotFoundError(f"The standard library's source is not in {folder}.", hint="Give a folder of your own text instead.")
-    return found
+        raise NotFoundError(f"The standard library's source is not in {root()}.", hint="Give a folder of your own text instead.")
+    return sorted(found)

@@ -21,12 +21,12 @@ MOST_LISTED = 500
 
 REASONS = {
     "blank": "nothing but white space",
-    "too_short": "fewer than five letters or digits",
+    "too_short": "fewer than four letters or digits",
     "duplicate_exact": "the words of an earlier document, but for case and spacing",
 }
 CHANGES = {
-    "unicode_form": "composed into Unicode's form NFC",
     "controls": "control, zero-width or direction characters removed, line ends made plain",
+    "unicode_form": "composed into Unicode's form NFC",
     "whitespace": "unusual spaces made plain, spaces at line ends and repeated blank lines removed",
 }
 
@@ -41,10 +41,11 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Example:
-    """The beginning of a document that was dropped."""
+    """The beginning of a document that was dropped, and the source of the one that it repeats, if it does."""
 
     source: str
     text: str
+    same_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,15 @@ def _dropped(report: PrepareReport) -> list[str]:
     parts = [f"<h2>Dropped</h2><p>{total:,} documents ({_share(total, report.documents_in)}), by reason.</p>"]
     parts.append(_bars((reason, REASONS.get(reason, ""), count) for reason, count in report.dropped.items() if count))
     for reason, examples in report.examples.items():
-        parts.append(f"<details><summary>{_escape(reason)}: {len(examples)} of {report.dropped[reason]:,}</summary>")
-        parts += [f"<figure><figcaption>{_escape(e.source)}</figcaption><pre>{_escape(e.text)}</pre></figure>" for e in examples]
-        parts.append("</details>")
+        figures = "".join(map(_figure, examples))
+        summary = f"{_escape(reason)}: {len(examples)} of {report.dropped[reason]:,}"
+        parts.append(f"<details><summary>{summary}</summary>{figures}</details>")
     return parts
+
+
+def _figure(example: Example) -> str:
+    caption = example.source if example.same_as is None else f"{example.source}, the same as {example.same_as}"
+    return f"<figure><figcaption>{_escape(caption)}</figcaption><pre>{_escape(example.text)}</pre></figure>"
 
 
 def _changed(report: PrepareReport) -> list[str]:

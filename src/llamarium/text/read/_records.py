@@ -22,6 +22,7 @@ metadata and left out, so that the text of a record is what its author called th
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ def parse(text: str, *, path: str | Path, where: str = "") -> Any:
         raise BadFileError(path, f"{place}is not valid JSON ({error.msg}, column {error.colno}).", hint=hint) from None
     except RecursionError:
         raise BadFileError(path, f"{where}is nested too deeply.", hint="A record is an object with a text in it.") from None
-    except ValueError as error:  # a number of more digits than Python turns into an integer
-        raise BadFileError(path, f"{where}is not usable JSON ({error}).") from None
+    except ValueError:  # Python's limit, against the square of a number's length
+        raise BadFileError(path, f"{where}has a number of more than {sys.get_int_max_str_digits():,} digits.") from None
 
 
 def text_of(record: Any) -> str | None:

@@ -31,13 +31,13 @@ _TABLE_RULE = "|:- \t"
 _DEFINITION = re.compile(r" {0,3}\[(?!\^)[^\[\]]+\]:[ \t]*\S")
 _QUOTE = re.compile(r"(?: {0,3}> ?)+")
 _ITEM = re.compile(r"[ \t]*(?:[*+-]|[0-9]{1,9}[.)])[ \t]+(?:\[[ xX]\] )?")
-_CODE = re.compile(r"(?<![`\\])(`++)([^`]++)\1(?!`)")
+_BACKTICKS = re.compile(r"`+")
 _HELD = re.compile("\x00([0-9]+)\x00")
 _TARGET = r"\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:[ \t]+(?:\"[^\"]*\"|'[^']*'))?\)"
 _IMAGE = re.compile(r"!\[([^\[\]]*)\](?:" + _TARGET + r"|\[[^\[\]]*\])")
 _LINK = re.compile(r"(?<!\\)\[([^\[\]]*)\](?:" + _TARGET + r"|\[[^\[\]]*\])")
 _AUTOLINK = re.compile(r"<([a-zA-Z][a-zA-Z0-9+.-]{1,30}:[^<>\s]*|[^<>\s@]+@[^<>\s@]+)>")
-_TAG = re.compile(r"</?[a-zA-Z](?:[^<>\"']|\"[^\"<>]*\"|'[^'<>]*')*+/?>")
+_TAG = re.compile(r"</?[a-zA-Z](?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*+>")
 _EMPHASIS = (
     re.compile(r"(?<![\\*])\*\*\*(?=[^\s*])([^*]+)(?<=[^\s\\])\*\*\*(?!\*)"),
     re.compile(r"(?<![\\*])\*(?=[^\s*])([^*]+)(?<=[^\s\\])\*(?!\*)"),
@@ -107,13 +107,35 @@ def _inline(words: str) -> str:
     """Words without marks; what stands in backticks waits outside meanwhile, each span held by a numbered NUL pair."""
     if "`" not in words:
         return _unmarked(words)
-    spans: list[str] = []
+    codes: list[str] = []
+    around: list[str] = []
+    position = 0
+    for start, code_start, code_end, end in _code_spans(words):
+        around += [words[position:start], f"\x00{len(codes)}\x00"]
+        code = words[code_start:code_end]
+        codes.append(code.strip(" ") or code)
+        position = end
+    held = "".join([*around, words[position:]])
+    return _HELD.sub(lambda number: codes[int(number[1])], _unmarked(held))
 
-    def hold(code: re.Match[str]) -> str:
-        spans.append(code[2].strip(" ") or code[2])
-        return f"\x00{len(spans) - 1}\x00"
 
-    return _HELD.sub(lambda held: spans[int(held[1])], _unmarked(_CODE.sub(hold, words)))
+def _code_spans(words: str) -> Iterator[tuple[int, int, int, int]]:
+    """Where each span of code starts, its inside starts and ends, and it ends: between two runs of as many backticks."""
+    runs = [run.span() for run in _BACKTICKS.finditer(words)]
+    closing: dict[int, int] = {}
+    partners: list[int | None] = [None] * len(runs)
+    for number in range(len(runs) - 1, -1, -1):
+        length = runs[number][1] - runs[number][0]
+        partners[number] = closing.get(length)
+        closing[length] = number
+    number = 0
+    while number < len(runs):
+        (start, inside), partner = runs[number], partners[number]
+        if partner is None or words[start - 1 : start] == "\\":
+            number += 1
+        else:
+            yield start, inside, *runs[partner]
+            number = partner + 1
 
 
 def _unmarked(words: str) -> str:

@@ -18,7 +18,7 @@ from llamarium.text.decode import decode
 from llamarium.text.document import Piece
 
 SUFFIXES = (".py", ".pyi")
-LARGEST = 5_000_000  # a syntax tree takes about a hundred times the memory of its source
+LARGEST = 1_500_000  # a syntax tree takes up to 500 times the memory of its source
 
 _HOLDS_STATEMENTS = ast.stmt | ast.excepthandler | ast.match_case
 _Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,0 +1,188 @@
+"""Every reader in ``llamarium.text.read``: a good file, a broken file, hostile files. A new reader needs its row here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llamarium.ground import registry
+from llamarium.ground.errors import BadFileError
+from llamarium.text.document import read, read_pieces, readers
+
+FOLDER = "llamarium.text.read"
+NAMES = registry.names(FOLDER)
+SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """`good` gives the texts `texts`; `broken` raises a `BadFileError` that contains `says`; `hostile` ends, quickly."""
+
+    good: bytes
+    texts: list[str]
+    broken: bytes
+    says: str
+    hostile: tuple[bytes, ...]
+
+
+MODULE = b'''"""A module."""
+
+class Llama:
+    """An animal."""
+
+    def eat(self, what="grass"):
+        """Eat it.
+
+        Slowly.
+        """
+'''
+
+CASES = {
+    "txt": Case(
+        good="\ufeffOne llama.\r\n\r\n羊驼。\n".encode(),
+        texts=["One llama.\n\n羊驼。\n"],
+        broken=b"caf\xe9 au lait",
+        says="neither UTF-8",
+        hostile=(b"\0" * 1000, b"%PDF-1.7\n1 0 obj", b"\xff\xfe\x00", b"\xff" * 100_000, b"a" * 10_000_000, b"\n" * 3_000_000),
+    ),
+    "md": Case(
+        good=b"# The *llama*\n\nEats [grass](https://example.org).\n\n```\n**kept**\n```\n",
+        texts=["The llama\n\nEats grass.\n\n**kept**\n"],
+        broken=b"GIF89a\x01\x02",
+        says="a GIF image",
+        hostile=tuple(
+            mark * 150_000
+            for mark in (b"*a ", b"**a ", b"[", b"[a](", b"`a", b"` ", b"<a \"'", b"> ", b"| ", b"<!--", b"_a", b"\\", b"![", b" #", b"~~~")
+        ),
+    ),
+    "json": Case(
+        good='[{"text": "One llama."}, {"instruction": "问", "input": "", "output": "答"}, "Three."]'.encode(),
+        texts=["One llama.", "问\n答", "Three."],
+        broken=b'[{"text": "One llama."',
+        says="line 1 is not valid JSON",
+        hostile=(
+            b"[" * 1_000_000,
+            b'{"a":' * 100_000,
+            b"9" * 1_000_000,
+            b"NaN",
+            b'{"text": [1]}',
+            b"[]",
+            b'[{"t": 1}]',
+            b"[" + b"[]," * 500_000 + b"[]]",
+            b'"' + b"\\" * 99_999,
+        ),
+    ),
+    "jsonl": Case(
+        good=b'{"text": "One\\r\\nllama."}\n\n{"question": "Why?", "answer": "\\ud83d\\ude42 \\ud800"}\n',
+        texts=["One\nllama.", "Why?\n\U0001f642 \ufffd"],
+        broken=b'{"text": "One"}\n{"text": "Two}\n',
+        says="line 2 is not valid JSON",
+        hostile=(
+            b"[" * 1_000_000 + b"\n",
+            b'{"text": null}\n' * 1000,
+            b"\n" * 1_000_000 + b"1",
+            b'{"text": "' + b"x" * 5_000_000 + b'"}',
+            b"Infinity",
+        ),
+    ),
+    "py": Case(
+        good=MODULE,
+        texts=["A module.\n\nLlama\nAn animal.\n\nLlama.eat(self, what='grass')\nEat it.\n\nSlowly."],
+        broken=b"def f(:\n    pass\n",
+        says="line 1 is not valid Python",
+        hostile=(
+            b"(" * 50_000,
+            b"-" * 100_000 + b"1",
+            b"1+" * 50_000 + b"1",
+            b"a" + b".a" * 50_000,
+            b"def f(a=" + b"-" * 900 + b"1):\n '''d'''",
+            b"if 1: pass\n" + b"elif 1: pass\n" * 20_000,
+            b"x=" + b"9" * 5000,
+            b"'''\\ud800'''",
+            b"x" * 2_000_000,
+        ),
+    ),
+}
+
+
+def write(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / f"file{registry.find(FOLDER, name).SUFFIXES[0]}"
+    path.write_bytes(data)
+    return path
+
+
+def test_every_reader_has_a_case() -> None:
+    assert set(CASES) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_suffixes_are_lower_case_and_taken_once(name: str) -> None:
+    for suffix in registry.find(FOLDER, name).SUFFIXES:
+        assert suffix.startswith(".")
+        assert suffix == suffix.lower()
+        assert readers()[suffix] is registry.find(FOLDER, name).read
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_good_file(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name, CASES[name].good)
+    assert [piece.text for piece in read_pieces(path)] == CASES[name].texts
+    assert read(path).text == "\n\n".join(CASES[name].texts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_broken_file(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name, CASES[name].broken)
+    with pytest.raises(BadFileError) as caught:
+        read(path)
+    assert CASES[name].says in caught.value.message
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name in NAMES for number in range(len(CASES[name].hostile))])
+def test_a_hostile_file(name: str, number: int, tmp_path: Path) -> None:
+    path = write(tmp_path, name, CASES[name].hostile[number])
+    start = time.process_time()
+    said = ""
+    try:
+        read(path).text.encode("utf-8")  # no half characters
+    except BadFileError as error:
+        said = error.message
+    assert time.process_time() - start < SECONDS
+    assert len(said) < 1000  # it quotes no megabytes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_is_empty_or_an_image(name: str, tmp_path: Path) -> None:
+    image = write(tmp_path, name, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    with pytest.raises(BadFileError, match="PNG image"):
+        read(image)
+    empty = write(tmp_path, name, b"")
+    if name == "py":  # an empty module is a module
+        assert read(empty).text == ""
+    else:
+        with pytest.raises(BadFileError, match="is empty"):
+            read(empty)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_give_text_or_one_error(name: str, data: bytes) -> None:
+    try:
+        pieces = list(registry.find(FOLDER, name).read(data, path="any"))
+    except BadFileError:
+        return
+    assert all(isinstance(piece.text, str) for piece in pieces)
+
+
+def test_python_is_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    path = write(tmp_path, "py", f'"""Doc."""\nopen({str(trace)!r}, "w")\n'.encode())
+    assert read(path).text == "Doc."
+    assert not trace.exists()

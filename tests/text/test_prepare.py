@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, UsageError
+from llamarium.text.corpus import SPLITS, open_corpus
+from llamarium.text.document import Document
+from llamarium.text.prepare import prepare
+
+
+def sentence(seed: int, *, words: int = 40) -> str:
+    return " ".join(f"word{number}" for number in random.Random(seed).choices(range(2000), k=words))
+
+
+def make(folder: Path) -> Path:
+    """A folder with something of everything: 40 records, texts, copies, noise, files that cannot be read."""
+    (folder / "sub").mkdir(parents=True)
+    records = [{"text": sentence(number)} for number in range(40)]
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    (folder / "sub" / "诗.txt").write_bytes("春眠不觉晓，处处闻啼鸟。\r\n夜来风雨声，花落知多少。".encode("gb18030"))
+    (folder / "sub" / "copy.md").write_text(f"# {sentence(3).upper()}", encoding="utf-8")
+    (folder / "short.txt").write_text("OK", encoding="utf-8")
+    (folder / "blank.txt").write_text(" \n\u200b\n", encoding="utf-8")
+    (folder / "long.txt").write_text("\n\n".join(sentence(1000 + number) for number in range(60)), encoding="utf-8")
+    (folder / "module.py").write_text('def f():\n    """Documents\u00a0itself  \n    well."""\n', encoding="utf-8")
+    (folder / "empty.txt").write_text("", encoding="utf-8")
+    (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "fake.txt").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "broken.jsonl").write_text('{"text": "one good record"}\n{"text": \n', encoding="utf-8")
+    (folder / ".hidden.txt").write_text("hidden text", encoding="utf-8")
+    return folder
+
+
+def documents(folder: Path) -> list[Document]:
+    corpus = open_corpus(folder)
+    return [document for split in SPLITS for document in corpus.documents(split)]
+
+
+def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
+    report = prepare([make(tmp_path / "docs")], tmp_path / "corpus")
+    assert report.documents_in == report.documents_out + sum(report.dropped.values())
+    assert dict(report.dropped) == {"blank": 1, "too_short": 1, "duplicate_exact": 1}
+    assert [bad.path for bad in report.bad_files] == ["broken.jsonl", "empty.txt", "fake.txt", "photo.png"]
+    assert [bad.reason for bad in report.bad_files][1:] == [
+        "is empty.",
+        "looks like a PNG image, not like text.",
+        "no reader for .png",
+    ]
+    assert report.bad_files[0].reason.startswith("line 2 is not valid JSON")
+    found = documents(tmp_path / "corpus")
+    assert len(found) == report.documents_out
+    assert sum(len(document.text) for document in found) == report.characters_out
+    assert report.languages == {"en": report.documents_out - 1, "zh": 1}
+    by_source = {document.source: document for document in found}
+    assert by_source["sub/诗.txt"].text == "春眠不觉晓，处处闻啼鸟。\n夜来风雨声，花落知多少。"
+    assert by_source["module.py"].text == "f()\nDocuments itself\nwell."
+    assert {"long.txt#1", "long.txt#2", "records.jsonl#40"} <= set(by_source)
+    assert "sub/copy.md" not in by_source, "the first in the order of names stays"
+    assert report.examples["duplicate_exact"][0].same_as == "records.jsonl#4"
+    assert "one good record" not in {document.text for document in found}, "a file that breaks half-way gives nothing"
+
+
+def test_documents_are_in_the_order_of_source_and_record(tmp_path: Path) -> None:
+    prepare([make(tmp_path / "docs")], tmp_path / "corpus")
+    for split in SPLITS:
+        keys = []
+        for document in open_corpus(tmp_path / "corpus").documents(split):
+            source, _, number = document.source.partition("#")
+            keys.append((source, int(number or 0)))
+        assert keys == sorted(keys)
+
+
+def test_the_same_input_makes_the_same_bytes(tmp_path: Path) -> None:
+    make(tmp_path / "one" / "docs")
+    for path in sorted((tmp_path / "one" / "docs").rglob("*"), reverse=True):  # another order on the disk
+        if path.is_file():
+            copy = tmp_path / "two" / "docs" / path.relative_to(tmp_path / "one" / "docs")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    for place in ("one", "two"):
+        prepare([tmp_path / place / "docs"], tmp_path / place / "corpus")
+    for path in (tmp_path / "one" / "corpus").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / "corpus" / path.name).read_bytes(), path.name
+
+
+def test_the_report_files_agree(tmp_path: Path) -> None:
+    report = prepare([make(tmp_path / "docs")], tmp_path / "corpus")
+    written = json.loads((tmp_path / "corpus" / "report.json").read_bytes())
+    assert written["documents_out"] == report.documents_out
+    assert written["leak"] == 0
+    assert "seconds" not in written
+    assert str(tmp_path) not in (tmp_path / "corpus" / "report.json").read_text(encoding="utf-8")
+    page = (tmp_path / "corpus" / "report.html").read_text(encoding="utf-8")
+    assert f"{report.documents_out:,} of {report.documents_in:,} documents" in page
+
+
+def test_strict_stops_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BadFileError, match=r"docs: 4 of 11 files cannot be read; the first is broken\.jsonl: line 2") as caught:
+        prepare([make(tmp_path / "docs")], tmp_path / "corpus", strict=True)
+    assert caught.value.exit_code == 3
+    assert not (tmp_path / "corpus").exists()
+    for bad in ("broken.jsonl", "empty.txt", "fake.txt", "photo.png"):
+        (tmp_path / "docs" / bad).unlink()
+    assert prepare([tmp_path / "docs"], tmp_path / "corpus", strict=True).bad_files == ()
+
+
+def test_nothing_good_left_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    with pytest.raises(BadFileError, match="docs: there are no files in it"):
+        prepare([tmp_path / "docs"], tmp_path / "corpus")
+    (tmp_path / "docs" / "a.png").write_bytes(b"\x89PNG")
+    with pytest.raises(BadFileError, match=r"docs: 1 of 1 files cannot be read; the first is a\.png: no reader for \.png") as caught:
+        prepare([tmp_path / "docs"], tmp_path / "corpus")
+    assert ".jsonl" in caught.value.hint
+    (tmp_path / "docs" / "a.txt").write_text("?", encoding="utf-8")
+    with pytest.raises(BadFileError, match=r"nothing is left of 1 documents \(too_short 1\)"):
+        prepare([tmp_path / "docs"], tmp_path / "corpus")
+    (tmp_path / "docs" / "a.txt").unlink()
+    (tmp_path / "docs" / "a.py").write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(BadFileError, match=r"nothing is left of 0 documents \(no text in them\)"):
+        prepare([tmp_path / "docs"], tmp_path / "corpus")
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+
+
+def test_only_a_corpus_is_replaced_and_only_by_force(tmp_path: Path) -> None:
+    docs, out = tmp_path / "docs", tmp_path / "corpus"
+    docs.mkdir()
+    (docs / "a.txt").write_text("The first text.", encoding="utf-8")
+    out.mkdir()  # an empty folder is nothing
+    prepare([docs], out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (docs / "a.txt").write_text("The second text.", encoding="utf-8")
+    with pytest.raises(ExistsError, match="a corpus at") as caught:
+        prepare([docs], out)
+    assert caught.value.exit_code == 2
+    assert "--force" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    prepare([docs], out, force=True)
+    assert [document.text for document in documents(out)] == ["The second text."]
+    for place in (docs, docs / "a.txt"):
+        with pytest.raises(ExistsError, match="not a corpus"):
+            prepare([docs], place, force=True)
+    assert (docs / "a.txt").read_text(encoding="utf-8") == "The second text."
+
+
+def test_the_old_corpus_stays_where_the_new_one_fails(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The first text.", encoding="utf-8")
+    prepare([tmp_path / "a.txt"], tmp_path / "corpus")
+    (tmp_path / "a.txt").write_bytes(b"")
+    with pytest.raises(BadFileError):
+        prepare([tmp_path / "a.txt"], tmp_path / "corpus", force=True)
+    assert [document.text for document in documents(tmp_path / "corpus")] == ["The first text."]
+
+
+def test_a_corpus_inside_its_own_source_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The only text.", encoding="utf-8")
+    for _ in range(2):
+        report = prepare([tmp_path], tmp_path / "corpus", force=True)
+        assert (report.documents_in, report.bad_files) == (1, ())
+
+
+def test_several_sources(tmp_path: Path) -> None:
+    for name, text in (("one", "The first text."), ("two", "The second text.")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(text, encoding="utf-8")
+    report = prepare([tmp_path / "one", tmp_path / "two" / "a.txt"], tmp_path / "corpus")
+    assert report.sources == ("one", "a.txt")
+    assert (report.train.documents, report.valid.documents) == (1, 1)
+    assert {document.text for document in documents(tmp_path / "corpus")} == {"The first text.", "The second text."}
+
+
+def test_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        prepare([tmp_path / "none"], tmp_path / "corpus")
+    with pytest.raises(UsageError, match="Unknown engine 'ray'") as caught:
+        prepare([tmp_path], tmp_path / "corpus", engine="ray")
+    assert caught.value.hint == "Known: local."
+    with pytest.raises(UsageError):
+        prepare([], tmp_path / "corpus")
+
+
+def test_odd_file_names_and_half_characters(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a#1 <b>.jsonl").write_text('{"text": "half \\ud800 a character"}\n', encoding="utf-8")
+    (docs / "\udcff.txt").write_text("a name that is not UTF-8", encoding="utf-8")
+    prepare([docs], tmp_path / "corpus")
+    assert {document.text for document in documents(tmp_path / "corpus")} == {"half \ufffd a character", "a name that is not UTF-8"}
+
+
+@pytest.mark.slow
+def test_the_documentation_of_python(tmp_path: Path) -> None:
+    report = prepare(["python:docs"], tmp_path / "corpus", strict=True)
+    assert report.characters_out > 1_500_000
+    assert report.leak == 0
+    assert 0.09 < report.valid.characters / report.characters_out < 0.11

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llamarium.text import split as splitting
+from llamarium.text.split import Split, choose, leak, near_copies, shingles, split
+
+WORDS = [f"word{number}" for number in range(3000)]
+CHARACTERS = [chr(0x4E00 + number) for number in range(3000)]
+
+
+def document(seed: int, *, length: int = 120, chinese: bool = False) -> list[str]:
+    return random.Random(seed).choices(CHARACTERS if chinese else WORDS, k=length)
+
+
+def near_copy(words: list[str], seed: int) -> list[str]:
+    """One word in twenty is another: three quarters of the 5-grams stay."""
+    source = random.Random(seed)
+    pool = WORDS if words[0] in WORDS else CHARACTERS
+    return [source.choice(pool) if source.random() < 0.05 else word for word in words]
+
+
+def planted(*, chinese: bool = False) -> tuple[list[str], list[int]]:
+    """90 documents of which 40 come with two near-copies each, shuffled; and the original of each."""
+    join = "".join if chinese else " ".join
+    made = []
+    for number in range(90):
+        words = document(number, chinese=chinese)
+        made.append((join(words), number))
+        if number < 40:
+            made += [(join(near_copy(words, 1000 * number + copy)), number) for copy in (1, 2)]
+    random.Random(0).shuffle(made)
+    return [text for text, _ in made], [number for _, number in made]
+
+
+def sides(found: Split, originals: Sequence[int]) -> dict[int, set[bool]]:
+    valid = set(found.valid)
+    result: dict[int, set[bool]] = {}
+    for index, original in enumerate(originals):
+        result.setdefault(original, set()).add(index in valid)
+    return result
+
+
+@pytest.mark.parametrize("chinese", [False, True])
+def test_near_copies_stay_on_one_side_and_nothing_leaks(chinese: bool) -> None:
+    texts, originals = planted(chinese=chinese)
+    found = split(texts)
+    assert found.leak == 0
+    assert found.num_near_copies == 120
+    assert found.num_held_back == 0
+    assert all(len(side) == 1 for side in sides(found, originals).values())
+    assert len({originals[index] for index in found.valid}) < len(found.valid), "no group of copies validates: this proves nothing"
+
+
+@pytest.mark.parametrize("broken", ["neither", "groups", "holding back", "both"])
+def test_control_each_net_holds_and_without_both_the_leak_is_seen(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if broken in ("groups", "both"):
+        monkeypatch.setattr(splitting, "near_copies", lambda sets: np.arange(len(sets)))
+    if broken in ("holding back", "both"):
+        monkeypatch.setattr(splitting, "leaky", lambda sets, groups: np.zeros(len(sets), dtype=np.bool_))
+    texts, originals = planted()
+    found = split(texts)
+    if broken == "both":
+        assert found.leak > 0.3
+        assert any(len(side) == 2 for side in sides(found, originals).values())
+    else:
+        assert found.leak == 0
+    if broken == "groups":
+        assert found.num_held_back == 120  # the second net keeps them all in training
+
+
+def test_what_is_put_together_from_training_text_may_not_validate() -> None:
+    """No single document is near it, but all together hold it: grouping cannot see it."""
+    texts = [" ".join(document(number)) for number in range(50)]
+    patchwork = " ".join(word for number in range(10) for word in document(number)[:12])
+    found = split([*texts, patchwork], valid_share=0.95)
+    sets = list(shingles([*texts, patchwork]))
+    assert near_copies(sets)[50] == 50
+    assert 50 not in found.valid
+    assert found.num_held_back >= 1
+    assert leak(sets, [50]) == 1
+
+
+def test_order_plays_no_part() -> None:
+    texts, _ = planted()
+    first = {texts[index] for index in split(texts).valid}
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(texts, len(texts))
+        assert {shuffled[index] for index in split(shuffled).valid} == first
+
+
+def test_a_tenth_of_the_characters_validates() -> None:
+    texts = [" ".join(document(number, length=random.Random(number).randint(20, 200))) for number in range(400)]
+    found = split(texts)
+    share = sum(len(texts[index]) for index in found.valid) / sum(map(len, texts))
+    assert 0.09 < share < 0.11
+    assert len(split(texts, valid_share=0.3).valid) > 2 * len(found.valid)
+
+
+def test_of_two_one_validates_and_of_one_none() -> None:
+    texts = [" ".join(document(number)) for number in range(2)]
+    assert len(split(texts).valid) == 1
+    assert split(texts[:1]).valid == ()
+    assert split([]).valid == ()
+
+
+def test_copies_of_one_text_leave_nothing_to_validate() -> None:
+    words = document(1)
+    assert split([" ".join(near_copy(words, seed)) for seed in range(5)]).valid == ()
+
+
+def test_a_licence_in_every_document_joins_nothing_and_costs_little() -> None:
+    licence = document(999_999, length=60)
+    texts = [" ".join(licence + document(number)) for number in range(2000)]
+    start = time.process_time()
+    found = split(texts)
+    assert time.process_time() - start < 5
+    assert found.num_near_copies == 0
+    assert found.leak == 0
+    assert len(found.valid) == 200
+
+
+def test_a_phrase_that_is_a_document_joins_nothing() -> None:
+    phrase = "see the manual for more of this"
+    texts = [phrase, *(phrase + " " + " ".join(document(number)) for number in range(20))]
+    assert len(set(near_copies(list(shingles(texts))).tolist())) == len(texts)
+
+
+TEXTS = st.lists(st.lists(st.sampled_from("abc"), max_size=14).map(" ".join), max_size=6)
+
+
+def slow_shingles(text: str) -> set[tuple[str, ...]]:
+    words = text.split()
+    return {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))} if words else set()
+
+
+@given(TEXTS)
+@settings(deadline=None)
+def test_hashes_agree_with_sets_of_words(texts: list[str]) -> None:
+    fast, slow = list(shingles(texts)), list(map(slow_shingles, texts))
+    assert [len(found) for found in fast] == [len(found) for found in slow]
+    for first in range(len(texts)):
+        for second in range(len(texts)):
+            assert len(np.intersect1d(fast[first], fast[second])) == len(slow[first] & slow[second])
+    for valid in range(len(texts)):
+        rest = set().union(*(slow[other] for other in range(len(texts)) if other != valid))
+        leaks = len(slow[valid] & rest) > 0.5 * len(slow[valid])
+        assert leak(fast, [valid]) == float(leaks)
+
+
+@given(TEXTS)
+@settings(deadline=None)
+def test_any_texts_can_be_split(texts: list[str]) -> None:
+    found = split([*texts, "", "!?", "羊"])
+    assert found.leak == 0
+
+
+def test_chinese_counts_characters_and_both_count_together() -> None:
+    assert [len(found) for found in shingles(["春眠不觉晓处处", "one two three four five six", "LLaMA 是羊驼 model", "。", ""])] == [
+        3,
+        2,
+        1,
+        0,
+        0,
+    ]
+    upper, lower = shingles(["One, two; three FOUR five", "one two three four five"])
+    assert upper.tolist() == lower.tolist()
+
+
+def test_hashes_are_the_same_everywhere() -> None:
+    (found,) = shingles(["one two three four five 羊"])
+    assert [hex(value) for value in found.tolist()] == ["0x278e317c3cd960b1", "0xf74e3c9509c2e3b6"]
+
+
+def test_choose_takes_whole_groups() -> None:
+    texts = ["a" * 50, "b" * 50, *("c" * 10 + str(number) for number in range(50))]
+    groups = np.array([0, 0, *range(2, 52)])
+    chosen = choose(texts, groups, np.zeros(52, dtype=np.bool_), valid_share=0.3)
+    assert (0 in chosen) == (1 in chosen)
