@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from llamarium.ground.errors import BadFileError
 from llamarium.tokens import tokenizer as module
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer, train_bpe
@@ -152,7 +153,7 @@ CONTROLS = {
 def test_control_without_the_mechanism_the_promise_breaks(control: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, *CONTROLS[control])
     for tokenizer in TOKENIZERS.values():
-        with pytest.raises((AssertionError, TypeError, UnicodeEncodeError, module.BadFileError)):
+        with pytest.raises((AssertionError, TypeError, UnicodeEncodeError, BadFileError)):
             loses_nothing(tokenizer, HARD["high surrogate"])
 
 

@@ -134,13 +134,15 @@ def read_shards(folder: Path, *, verify: bool = False) -> Shards:
         dtype = index["dtype"]
         splits: dict[str, list[Shard]] = {}
         for entry in index["shards"]:
+            if Path(entry["file"]).name != entry["file"]:
+                raise BadFileError(folder / INDEX, f"names a file outside its folder: {entry['file']!r}.")
             shard = Shard(
                 folder / entry["file"], dtype, entry["sha256"], *(np.asarray(entry[key], dtype=np.int64) for key in ("offsets", "bytes"))
             )
             _check(shard, verify=verify)
             splits.setdefault(entry["split"], []).append(shard)
         return Shards(index["tokenizer_sha256"], int(index["vocab_size"]), splits)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise BadFileError(folder / INDEX, f"is not an index of token shards ({error!r}).") from None
 
 
@@ -152,8 +154,10 @@ def _check(shard: Shard, *, verify: bool) -> None:
     size, expected = shard.path.stat().st_size, int(shard.offsets[-1]) * np.dtype(shard.dtype).itemsize
     if size != expected:
         raise BadFileError(shard.path, f"has {size} bytes; the index says {expected}.")
-    if shard.offsets[0] != 0 or (np.diff(shard.offsets) < 2).any() or len(shard.num_bytes) != len(shard):
+    if shard.offsets[0] != 0 or (np.diff(shard.offsets) < 2).any():
         raise BadFileError(shard.path.parent / INDEX, "has document offsets that do not rise.")
+    if shard.num_bytes.shape != (len(shard),) or (shard.num_bytes < 0).any():
+        raise BadFileError(shard.path.parent / INDEX, "has other sizes than its documents.")
     if verify and files.sha256(shard.path) != shard.sha256:
         raise BadFileError(shard.path, "does not have the SHA-256 that the index says: its tokens have changed.")
 
