@@ -37,7 +37,6 @@ VERBS: dict[str, tuple[list[str], int]] = {
     "help": (["--help"], 0),
     "version": (["--version"], 0),
     "doctor": (["doctor"], 0),
-    "doctor as JSON": (["doctor", "--json"], 0),
     "the catalogue": (["pull"], 0),
     "a model that is not here": (["generate", "smollm2-135m-instruct", "Hello"], 2),
     "a model of the hub that is not here": (["evaluate", "hf:Qwen/Qwen3-0.6B"], 2),
