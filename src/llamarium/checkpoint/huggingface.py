@@ -37,17 +37,13 @@ def read_config(folder: Path) -> tuple[ModuleType, Any]:
     kind = values.get("model_type") if isinstance(values, dict) else None
     if not isinstance(kind, str):
         raise BadFileError(path, "names no model_type.")
-    if kind.startswith(OWN) and kind.removeprefix(OWN) in families():
-        module = family(kind.removeprefix(OWN))
-        build = lambda: build_config(module, values["config"])  # noqa: E731
-    else:
-        by_type = {name: family(each) for each in families() for name in getattr(family(each), "HF_MODEL_TYPES", ())}
-        if kind not in by_type:
-            raise BadFileError(path, f"has the model_type {kind!r}, which no family here reads ({', '.join(sorted(by_type))}).")
-        module = by_type[kind]
-        build = lambda: module.config_from_hf(values)  # noqa: E731
+    readers = {name: family(each) for each in families() for name in (OWN + each, *getattr(family(each), "HF_MODEL_TYPES", ()))}
+    if kind not in readers:
+        known = ", ".join(sorted(name for name in readers if not name.startswith(OWN)))
+        raise BadFileError(path, f"has the model_type {kind!r}, which no family here reads ({known}).")
+    module = readers[kind]
     try:
-        return module, build()
+        return module, build_config(module, values["config"]) if kind.startswith(OWN) else module.config_from_hf(values)
     except KeyError as error:
         raise BadFileError(path, f"lacks {error}.") from None
     except (TypeError, ValueError, ArithmeticError) as error:

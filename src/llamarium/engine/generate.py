@@ -84,12 +84,12 @@ def stream(
     fresh = ids
     for _ in range(room):
         number = choose(_next_logits(model, fresh, context), sampling, seen=ids, generator=generator)
-        result.completion_tokens += 1
-        result.seconds = time.perf_counter() - began
         if number in stop_ids:
             result.finish_reason = "stop"
             break
         result.token_ids.append(number)
+        result.completion_tokens += 1
+        result.seconds = time.perf_counter() - began
         ids.append(number)
         fresh = [number]
         pending += words.feed(number)

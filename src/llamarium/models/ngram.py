@@ -24,6 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llamarium.models import model
+from llamarium.models.model import Context
+
 Document = Sequence[int] | NDArray[np.integer[Any]]
 
 MAX_ORDER = 32
@@ -47,7 +50,7 @@ class Config:
             raise ValueError(f"unknown smoothing {self.smoothing!r}; known: witten-bell")
 
 
-class Model(nn.Module):
+class Model(model.Model):
     """Counts of all grams up to `order`, and the smoothed probabilities that follow from them; 1 / V before `fit`.
 
     For each length n there are two tensors: ``grams_n`` (G), sorted, and ``cumulative_n`` (G + 1): gram g occurred
@@ -93,7 +96,7 @@ class Model(nn.Module):
             ending[inside] = numbers
             prefixes = _one_later(ending, starts)
 
-    def forward(self, ids_BT: Tensor, context: Any) -> Tensor:
+    def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
         """Natural log-probabilities of the next id after each position: float32 (B, T, V).
 
         Of the context it uses the positions, which say where a document starts, and the state: the last ids before these.

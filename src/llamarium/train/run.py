@@ -255,6 +255,8 @@ def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None) -> tupl
         return opened.model, opened.tokenizer
     tokenizer = Tokenizer.load(begun / TOKENIZER) if begun is not None else _tokenizer(recipe, texts)
     module = family(recipe.model.family)
+    if not issubclass(module.Model, Network):
+        raise RecipeError(f"The family {recipe.model.family!r} counts; it does not learn by gradient.", hint="Try family: llama.")
     values = {"vocab_size": tokenizer.vocab_size, "context_length": recipe.train.sequence_length, **recipe.model.fields()}
     try:
         if recipe.model.size is not None:

@@ -50,7 +50,7 @@ from llamarium.train.run import Run, start
 CATALOGUE = "smollm2-135m-instruct"
 RESULTS, REPORT = "quickstart.json", "report.html"
 VOCAB_SIZE = 2048
-NGRAM_ORDER = 6
+NGRAM_ORDER = 5
 SECONDS_TO_REPORT = 8  # what speaking, asking and writing the page take when everything is loaded
 
 
@@ -247,7 +247,7 @@ class Quickstart:
 
     def own(self, tokenizer: Tokenizer, valid: list[Document]) -> Run:
         """Raise a small LLaMA from nothing, in the time that is left when what follows has its share."""
-        after = SECONDS_TO_REPORT
+        after: float = SECONDS_TO_REPORT
         if self.results["ladder"]["catalogue_missing"] == "":
             after += 0.3 * 60 * self.minutes + 2.4 * 60 * self.minutes / 15
         seconds = max(0.1 * 60 * self.minutes, self.left() - after)
