@@ -31,7 +31,8 @@ def values(module: ModuleType, kind: str) -> NDArray[np.float32]:
         "many scales": normal * 10.0 ** random.uniform(-4, 4, (NUM_BLOCKS, 1)),
         "zeros": np.where(random.random(shape) < 0.5, 0.0, -0.0),
         "one left": np.where(np.arange(module.BLOCK_SIZE) == random.integers(0, module.BLOCK_SIZE, (NUM_BLOCKS, 1)), normal, 0.0),
-        "whole numbers": random.integers(-9, 10, shape),  # ties of size, and quotients that end in one half
+        "whole numbers": random.integers(-9, 10, shape),  # several of the same size
+        "ties": ties(module),
         "all equal": np.broadcast_to(normal[:, :1], shape),
         "huge": np.clip(normal, -3, 3) * 3e37,  # the scale does not fit float16
         "small": normal * 1e-30,  # the scale is zero in float16
@@ -40,7 +41,16 @@ def values(module: ModuleType, kind: str) -> NDArray[np.float32]:
     return np.ascontiguousarray(made[kind], dtype=np.float32)
 
 
-KINDS = ["normal", "many scales", "zeros", "one left", "whole numbers", "all equal", "huge", "small", "edge of float16"]
+KINDS = ["normal", "many scales", "zeros", "one left", "whole numbers", "ties", "all equal", "huge", "small", "edge of float16"]
+
+
+def ties(module: ModuleType) -> NDArray[np.float64]:
+    """Values that lie just between two that the format has, so that the rule of rounding shows."""
+    if module.BLOCK_SIZE == 1:
+        return 1 + np.arange(NUM_BLOCKS)[:, None] / 2048
+    largest = np.resize([7.5, -8, 127], (NUM_BLOCKS, 1))  # steps of a half, or of one
+    halves = np.random.default_rng(6).integers(-15, 16, (NUM_BLOCKS, module.BLOCK_SIZE)) / 2
+    return np.where(np.arange(module.BLOCK_SIZE) == 0, largest, halves)
 
 
 @every_format

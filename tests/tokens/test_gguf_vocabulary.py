@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ LINES = [
     "羊驼上山，山不介意。它有三千七百七十六米高，二〇二四年的第12345天。",
     "def climb(height: int = 3776) -> float:\n\treturn height / 1.5  # metres\n\n\nprint(climb(12))",
     "🦙🦙 up, up! 👩‍👩‍👧 Ça va? Ünïcödé — naïve café № ½ ² Ⅳ",
+    unicodedata.normalize("NFD", "Ünïcödé, Ångström: 가나다"),
     "    four spaces, \t tab,   three\r\nand THE END'S near: WE'LL see, i'Ll too...   ",
 ]
 CORPUS = LINES * 20
@@ -239,6 +241,20 @@ def test_scores_decide_what_is_joined_first() -> None:
     metadata = sentencepiece_metadata(PIECE_MODEL)
     metadata["tokenizer.ggml.scores"] = -metadata["tokenizer.ggml.scores"]
     assert Tokenizer(tokenizer_json(metadata)).encode_batch(TEXTS) != PIECE_MODEL.encode(TEXTS)
+
+
+def test_special_and_byte_tokens_are_never_joined_from_text() -> None:
+    tokens = ["<unk>", "<s>", "</s>", "<0x41>", "<", "s", ">", "<s", "</", "s>", "/", "▁", "<0x4", "1>"]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [-float(number) for number in range(len(tokens))],
+        "tokenizer.ggml.token_type": [2, 3, 3, 6, *[1] * 10],
+    }
+    tokenizer = Tokenizer(tokenizer_json(metadata))
+    assert [tokens[number] for number in tokenizer.encode("<s></s>")] == ["▁", "<s", ">", "</", "s>"]
+    assert tokenizer.encode("<s></s>", parse_special=True) == [1, 2]
+    assert 3 not in tokenizer.encode("<0x41>")
 
 
 def test_a_text_begins_with_the_begin_token_unless_the_file_says_no() -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import gguf
+import numpy as np
 import pytest
 
 from llamarium.ground.errors import NotFoundError
@@ -24,3 +26,12 @@ def test_an_unknown_number_names_the_known_formats() -> None:
 def test_needs_no_torch() -> None:
     program = "import sys; from llamarium.ops import formats; formats.by_type(8); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_bf16_keeps_what_is_no_number() -> None:
+    """Rounding adds to the bits: without care the NaN with the largest payload would become zero, and a small one infinite."""
+    bits = np.array([[0x7FFFFFFF], [0xFFFFFFFF], [0x7F800001], [0x7FC00000], [0x7F800000], [0xFF800000]], np.uint32)
+    values = bits.view(np.float32)
+    expected = gguf.quantize(values, gguf.GGMLQuantizationType.BF16)
+    np.testing.assert_array_equal(bf16.pack(values), expected)
+    np.testing.assert_array_equal(bf16.unpack(bf16.pack(values)), values)
