@@ -1,0 +1,1 @@
+"""Questions answered with verbatim, verified quotes from one's own documents."""

@@ -1,0 +1,274 @@
+"""Where a text can be cut without tearing what belongs together.
+
+Takes: an extracted text.
+Gives: passages of up to 900 characters under their headings, and sentences, as code-point offsets into that text.
+Does not know: files, questions, words.
+
+Everything but white space is in exactly one passage, and within a passage in exactly one sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LARGEST = 900
+SMALL = 300  # a passage of fewer characters takes the beginning of a paragraph that does not fit as a whole
+LONGEST_SENTENCE = 400
+LONGEST_HEADING = 100
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """``text[start:end]`` of a document.
+
+    `body`: where the text below its own headings starts; `heading`: the headings above that text, " / " between.
+    """
+
+    start: int
+    body: int
+    end: int
+    heading: str
+
+
+# Each pattern takes time in proportion to the line: no repeat inside a repeat.
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_FENCE = re.compile(r" {0,3}(```|~~~)")
+_MARKED = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
+_UNDERLINE = re.compile(r" {0,3}([=*~^\"'`#+.:_-])\1{2,}[ \t\r]*$")
+_ITEM = re.compile(r"[ \t]*(?:[*+•·-]|[0-9]{1,3}[.)、]|[（(][0-9一二三四五六七八九十]{1,3}[)）]|[|+>]|>>>)(?=[ \t=-]|(?<=、)|(?<=[)）]))")
+_NUMBERED_HEADING = re.compile(
+    r"(?:[0-9]{1,3}(?:\.[0-9]{1,3})*\.?[ \t]|[一二三四五六七八九十百]{1,4}、|第[0-9一二三四五六七八九十百]{1,5}[章节篇部])\s*\S"
+)
+_NO_HEADING_END = tuple("。！？；，、：…”」』.!?;,:)>}])=|\"'")
+_NEVER_IN_HEADINGS = re.compile(r"[=*/|<>{}]|::")
+
+_END = re.compile(r"[。！？；]+[”’」』）\"')\]]*|(?<![\"'])[.!?…]+[”’\"')\]]*(?=\s|$)")
+_NUMBER = re.compile(r"[0-9]+$")
+_ABBREVIATION = re.compile(
+    r"(?:^|[^\w.])(?:[A-Za-z]|e\.g|i\.e|cf|vs|etc|al|Dr|Mr|Mrs|Ms|Prof|St|No|Nr|Fig|Eq|Sec|Ch|Vol|pp|approx|resp|Inc|Ltd|Co)$"
+)
+_BLANK = re.compile(r"\n[ \t\r\f\v]*\n\s*")
+_SOFT_BREAKS = ("\n", "，", "、", ", ", "; ", " ")
+
+
+def passages(text: str) -> list[Passage]:
+    """The passages of `text`, in order.
+
+    A heading begins a passage; a paragraph is cut, at sentences, only where it does not fit; what ends in a colon stays
+    with what follows.
+
+    >>> text = "Llamas\\n======\\n\\nThey eat grass.\\n\\nSheep\\n=====\\n\\nThey too."
+    >>> [(text[p.start:p.end], p.heading) for p in passages(text)]
+    [('Llamas\\n======\\n\\nThey eat grass.', 'Llamas'), ('Sheep\\n=====\\n\\nThey too.', 'Sheep')]
+    """
+    found: list[Passage] = []
+    trail: list[tuple[int, str]] = []  # headings above, by level
+    held: list[Span] = []
+    num_headings = 0  # of those held
+
+    def close() -> None:
+        nonlocal num_headings
+        if held:
+            body = held[num_headings][0] if num_headings < len(held) else held[-1][1]
+            found.append(Passage(held[0][0], body, held[-1][1], " / ".join(title for _, title in trail)))
+            held.clear()
+        num_headings = 0
+
+    for span, level, title in _blocks(text):
+        if title:
+            if num_headings < len(held) or (held and span[1] - held[0][0] > LARGEST):
+                close()
+            while trail and trail[-1][0] >= level:
+                trail.pop()
+            trail.append((level, title))
+            held.append(span)
+            num_headings += 1
+            continue
+        for part in _fitting(text, span, held):
+            if held and part[1] - held[0][0] > LARGEST:
+                lead = num_headings + 1 < len(held) and _leads(text, held[-1]) and part[1] - held[-1][0] <= LARGEST
+                moved = [held.pop()] if lead else []
+                close()
+                held.extend(moved)
+            held.append(part)
+    close()
+    return found
+
+
+def sentences(text: str, start: int, end: int) -> list[Span]:
+    """The sentences of ``text[start:end]``: prose cut at its full stops, every list item and table row by itself.
+
+    >>> text = "Pi is 3.14, i.e. a number. 它不是整数。真的！"
+    >>> [text[a:b] for a, b in sentences(text, 0, len(text))]
+    ['Pi is 3.14, i.e. a number.', '它不是整数。', '真的！']
+    """
+    found: list[Span] = []
+    for block in _split_at(text, start, end, _BLANK):
+        for piece in _items(text, *block):
+            for sentence in _prose(text, *piece):
+                found.extend(_cut(text, *sentence, LONGEST_SENTENCE))
+    return found
+
+
+def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
+    """Headings and paragraphs: span, and for a heading its level (1 is the highest) and its words."""
+    lines = [match.span() for match in _LINE.finditer(text)]
+    ranks: dict[str, int] = {}  # underline characters in the order they appear, as reStructuredText ranks them
+    paragraph: list[Span] = []
+    fence = ""
+    number = 0
+
+    def flush() -> Iterator[tuple[Span, int, str]]:
+        if not paragraph:
+            return
+        span = _trim(text, paragraph[0][0], paragraph[-1][1])
+        title = text[span[0] : span[1]] if len(paragraph) == 1 and not fence else ""
+        after_blank = number >= len(lines) or not text[slice(*lines[number])].strip()
+        if title and after_blank and _looks_like_heading(text, lines, number, title):
+            yield span, 9, " ".join(title.split())
+        else:
+            yield span, 0, ""
+        paragraph.clear()
+
+    while number < len(lines):
+        start, end = lines[number]
+        line = text[start:end]
+        mark = _FENCE.match(line)
+        if fence or mark:
+            if mark and not fence:
+                yield from flush()
+                fence = mark[1]
+            elif mark and mark[1] == fence:
+                fence = ""
+            paragraph.append((start, end))
+            number += 1
+            if not fence:
+                span = _trim(text, paragraph[0][0], paragraph[-1][1])
+                paragraph.clear()
+                yield span, 0, ""
+            continue
+        if not line.strip():
+            yield from flush()
+            number += 1
+            continue
+        marked = _MARKED.match(line)
+        if marked:
+            yield from flush()
+            yield _trim(text, start, end), len(marked[1]), marked[2].strip().rstrip("#").strip()
+            number += 1
+            continue
+        below = text[slice(*lines[number + 1])] if number + 1 < len(lines) else ""
+        underline = _UNDERLINE.match(below)
+        title = " ".join(line.split())
+        if (
+            underline
+            and not paragraph
+            and len(title) <= LONGEST_HEADING
+            and len(below.strip()) >= min(3, len(title))
+            and title[0].isprintable()
+        ):
+            if not _UNDERLINE.match(line):
+                level = ranks.setdefault(underline[1], len(ranks) + 1)
+                yield _trim(text, start, lines[number + 1][1]), level, title
+                number += 2
+                continue
+        paragraph.append((start, end))
+        number += 1
+    yield from flush()
+
+
+def _looks_like_heading(text: str, lines: list[Span], after: int, title: str) -> bool:
+    """A short line by itself that does not end like a sentence; something must follow it. Markdown readers leave such."""
+    if len(title) > LONGEST_HEADING or title.endswith(_NO_HEADING_END) or _ITEM.match(title) and not _NUMBERED_HEADING.match(title):
+        return False
+    if text[lines[after - 1][0]].isspace() or not title[0].isalnum() or _NEVER_IN_HEADINGS.search(title):
+        return False
+    return after + 1 < len(lines) and bool(text[lines[after][1] :].strip())
+
+
+def _fitting(text: str, span: Span, held: list[Span]) -> list[Span]:
+    """`span`, or its sentences where it does not fit into a passage, or what is held is too small to stand alone."""
+    size = span[1] - (held[0][0] if held else span[0])
+    if size <= LARGEST or (span[1] - span[0] <= LARGEST and (not held or held[-1][1] - held[0][0] >= SMALL)):
+        return [span]
+    return sentences(text, *span)
+
+
+def _leads(text: str, span: Span) -> bool:
+    return text[span[1] - 1] in ":："
+
+
+def _items(text: str, start: int, end: int) -> Iterator[Span]:
+    """Cut before every line that begins a list item or a table row, and where a line is indented more than the one above."""
+    first = start
+    previous = _indentation(text, start)
+    for match in _LINE.finditer(text, start, end):
+        line_start = match.start()
+        if line_start == start:
+            item = _ITEM.match(text, line_start, end)
+            previous += len(item[0]) + 4 if item else 0
+            continue
+        indentation = len(match[0]) - len(match[0].lstrip(" \t"))
+        item = _ITEM.match(text, line_start, end)
+        opened = text[line_start - 2] in ":,([{"  # code, or a sentence that goes on
+        if item or (indentation > previous + 1 and not opened):
+            yield from _nonempty(text, first, line_start)
+            first = line_start
+        previous = indentation + (len(item[0].lstrip()) + 4 if item else 0)
+    yield from _nonempty(text, first, end)
+
+
+def _prose(text: str, start: int, end: int) -> Iterator[Span]:
+    first = start
+    for match in _END.finditer(text, start, end):
+        if match[0][0] in ".!?…":
+            following = text[match.end() : match.end() + 80].lstrip()[:1]
+            before = text[max(first, match.start() - 12) : match.start()]
+            is_item_number = len(before) == match.start() - first and _NUMBER.fullmatch(before)
+            if following.islower() or is_item_number or (match[0][0] == "." and _ABBREVIATION.search(before)):
+                continue
+        yield from _nonempty(text, first, match.end())
+        first = match.end()
+    yield from _nonempty(text, first, end)
+
+
+def _cut(text: str, start: int, end: int, longest: int) -> Iterator[Span]:
+    """Pieces of at most `longest`, cut at the last line end, comma or space there is, or hard where there is none."""
+    while end - start > longest:
+        places = (text.rfind(mark, start + longest // 2, start + longest) + len(mark) for mark in _SOFT_BREAKS)
+        place = next((place for place in places if place >= start + longest // 2), start + longest)
+        yield from _nonempty(text, start, place)
+        start = _trim(text, place, end)[0]
+    yield from _nonempty(text, start, end)
+
+
+def _split_at(text: str, start: int, end: int, separator: re.Pattern[str]) -> Iterator[Span]:
+    for match in separator.finditer(text, start, end):
+        yield from _nonempty(text, start, match.start())
+        start = match.end()
+    yield from _nonempty(text, start, end)
+
+
+def _nonempty(text: str, start: int, end: int) -> Iterator[Span]:
+    start, end = _trim(text, start, end)
+    if start < end:
+        yield start, end
+
+
+def _trim(text: str, start: int, end: int) -> Span:
+    """Without white space at either end."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _indentation(text: str, place: int) -> int:
+    """Columns before `place` on its line, where they are white space."""
+    line = text.rfind("\n", 0, place) + 1
+    return place - line if not text[line:place].strip() else 0

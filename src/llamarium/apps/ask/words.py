@@ -1,0 +1,209 @@
+"""The words of a text as a search sees them.
+
+Takes: a text in any language, best known for English and Chinese.
+Gives: words with their places and search terms; for a question, which of them it is about.
+Does not know: how terms are stored or weighed.
+
+Chinese has no spaces, so a run of its characters becomes overlapping pairs (模型训练: 模型 型训 训练) and its last character;
+a single character of a question is then the beginning of a term. English words become their stems (Porter's second
+algorithm, snowballstemmer), with case, accents and full-width forms folded. What is put together (``asyncio.gather``,
+``read_text``, ``StopIteration``, ``--resume``, ``3.14``) is a term as a whole, and its parts are terms too. Traditional
+and simplified characters are not folded into each other: that takes a table that is not here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+
+import snowballstemmer
+
+LONGEST_TERM = 64
+
+# Chinese with kana and Hangul, whose words a space does not end either.
+_DENSE = "々〇\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(
+    rf"(?P<dense>[{_DENSE}]+)"
+    rf"|(?P<option>(?<![\w-])--?[A-Za-z][\w-]*)"
+    rf"|(?P<word>[^\W{_DENSE}]+(?:[._\-/:@]+[^\W{_DENSE}]+)*(?:\+\+|#)?(?:['’](?:s|t|re|ve|ll|d|m)\b)?)"
+)
+_DENSE_CHARACTER = re.compile(f"[{_DENSE}]")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\da-zA-Z_]+")
+_SUFFIX = re.compile(r"['’](?:s|t|re|ve|ll|d|m)$", re.IGNORECASE)
+# One character for one, so that places stay what they are.
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+
+_stemmer = snowballstemmer.stemmer("english")
+_stemming = threading.Lock()  # the stemmer keeps the word it works on
+
+ENGLISH_STOP_WORDS = frozenset(
+    "a about after again all also am an and any are aren as at be because been before being between both but by can cannot could "
+    "couldn did didn do does doesn doing don down during each few for from further had hadn has hasn have haven having he her here "
+    "hers him his how i if in into is isn it its just let may me might more most much must my no nor not of off on once only or other "
+    "our out over own per please s same shall she should shouldn so some such t tell than that the their them then there these they "
+    "this those through to too under until up upon us very was wasn we were weren what when where whether which while who whom whose "
+    "why will with won would wouldn you your explain describe mean means happen happens".split()
+)
+# Too common to be asked for by themselves in an English question, though they may help to find a passage.
+ENGLISH_WEAK_WORDS = frozenset(
+    "back best call called calls get gets give gives good go goes happened have holds keep kind let like make makes "
+    "many much need needs order put set take takes thing things use used uses using want way work works write".split()
+)
+# What asks, not what is asked about. Longest first, because the first that fits is taken.
+_CHINESE_QUESTION_WORDS = re.compile(
+    "为什么|是不是|有没有|能不能|会不会|可不可以|怎么样|怎么办|什么时候|什么样|多长时间|请告诉我|请问|告诉我|什么|怎么|怎样|如何|多少|多久|多大|多长|多高|多远|"
+    "哪里|哪儿|哪个|哪些|哪一|哪|谁|几[个点次]?|为何|是否|可以|应该|需要|我们|你们|他们|这个|那个|这些|那些|一下|吗|呢|吧|啊|呀|的|了|是|您|你|我"
+)
+# Too common to be asked for by themselves; what they are part of (用 in 作用) is searched.
+_WEAK = frozenset("一不个也于为之与且中从以会但到把被和在地大小好对就得很或所把有没来用着给而能要让说请这那还都里去上下时才")
+_OPENING_QUOTES = "\"'`“‘「『"
+
+
+@dataclass(frozen=True)
+class Word:
+    """``text[start:end]`` and the terms it is found by, the one for the whole first."""
+
+    start: int
+    end: int
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something that a question is about: a text has it if it has one of `terms`, or one that begins so (`beginning`).
+
+    `character`: the Chinese character that is asked for, where it is one; `terms` are then the pairs that it is in.
+    """
+
+    terms: tuple[str, ...]
+    beginning: bool = False
+    character: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a question is about, and what it is searched by: single terms, beginnings of terms, pairs of neighbours."""
+
+    wanted: tuple[Wanted, ...]
+    terms: tuple[str, ...]
+    beginnings: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+
+def words(text: str) -> Iterator[Word]:
+    """The words of `text` in order, without overlap but for the pairs of Chinese.
+
+    >>> [word.terms for word in words("read_text 读取文件")]
+    [('read_text', 'read', 'text'), ('读取',), ('取文',), ('文件',), ('件',)]
+    """
+    folded = text.translate(_HALF_WIDTH)
+    for match in _WORD.finditer(folded):
+        start, end = match.span()
+        if match.lastgroup == "dense":
+            yield from (Word(place, min(place + 2, end), (folded[place : min(place + 2, end)],)) for place in range(start, end))
+        else:
+            yield Word(start, end, _terms(match[0]))
+
+
+def search_terms(text: str) -> str:
+    """All terms of `text` with spaces between, to be indexed."""
+    return " ".join(term for word in words(text) for term in word.terms)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _terms(word: str) -> tuple[str, ...]:
+    bare = _SUFFIX.sub("", word)
+    if bare.isascii() and bare.isalpha() and (bare.islower() or bare.istitle()):
+        return (stem(bare.lower()),)
+    parts = [stem(_fold(part)) for part in _PARTS.findall(bare)]
+    whole = stem(_fold(bare)) if bare.isalpha() else _fold(bare)
+    return tuple(dict.fromkeys(term[:LONGEST_TERM] for term in (whole, *parts) if term))
+
+
+def _fold(word: str) -> str:
+    if word.isascii():
+        return word.lower()
+    return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def stem(word: str) -> str:
+    """The stem of a folded English word; others are left as they are.
+
+    >>> stem("generators"), stem("evaluated"), stem("3.14")
+    ('generat', 'evalu', '3.14')
+    """
+    if not (word.isascii() and word.isalpha()):
+        return word
+    with _stemming:
+        return str(_stemmer.stemWord(word))
+
+
+def held_in(wanted: Iterable[Wanted], terms: Set[str]) -> set[Wanted]:
+    """What of `wanted` a text has that has `terms`."""
+    return {w for w in wanted if not terms.isdisjoint(w.terms) or (w.beginning and any(t.startswith(w.terms) for t in terms))}
+
+
+def question_words(question: str) -> Question:
+    """Take a question apart. Where it consists of nothing but stop words, they are what it is about.
+
+    >>> question_words("What does json.dumps do?").wanted
+    (Wanted(terms=('json',), beginning=False), Wanted(terms=('dump',), beginning=False))
+    >>> question_words("豆腐怎么做？").terms, question_words("豆腐怎么做？").beginnings
+    (('豆腐',), ('做',))
+    """
+    # Question words give way to spaces, as many as they have characters: Chinese ones stand next to what is asked about.
+    bare = _CHINESE_QUESTION_WORDS.sub(lambda match: " " * len(match[0]), question)
+    for text, stop_words in ((bare, ENGLISH_STOP_WORDS), (question, frozenset[str]())):
+        found = _question_words(text, stop_words)
+        if found.wanted:
+            break
+    return found
+
+
+def _question_words(question: str, stop_words: frozenset[str]) -> Question:
+    wanted: list[Wanted] = []
+    terms: list[str] = []
+    beginnings: list[str] = []
+    pairs: list[tuple[str, str]] = []
+    previous: Word | None = None
+    previous_counts = False
+    for word in words(question):
+        if _DENSE_CHARACTER.match(question, word.start):
+            _add_dense(question, word, wanted, terms, beginnings, weak=_WEAK if stop_words else frozenset())
+            previous = None
+            continue
+        quoted = word.start > 0 and question[word.start - 1] in _OPENING_QUOTES
+        folded = question[word.start : word.end].lower().split("'")[0].split("’")[0]
+        counts = quoted or folded not in stop_words
+        if counts:
+            # A number is itself or nothing; of a name, each part may be met on its own.
+            parts = word.terms[1:] if len(word.terms) > 1 and not any(c.isdigit() for c in word.terms[0]) else word.terms[:1]
+            if quoted or folded not in ENGLISH_WEAK_WORDS or not stop_words:
+                wanted += [Wanted((part,)) for part in parts]
+            terms += word.terms
+        if previous and (counts or previous_counts) and len(word.terms) == len(previous.terms) == 1:
+            pairs.append((previous.terms[0], word.terms[0]))
+        previous, previous_counts = word, counts
+    return Question(*(tuple(dict.fromkeys(found)) for found in (wanted, terms, beginnings, pairs)))  # type: ignore[arg-type]
+
+
+def _add_dense(question: str, word: Word, wanted: list[Wanted], terms: list[str], beginnings: list[str], *, weak: frozenset[str]) -> None:
+    """What one character of a Chinese run, and the pairs it is in, ask for."""
+    character = question[word.start]
+    before = question[word.start - 1 : word.start + 1] if word.start and _DENSE_CHARACTER.match(question, word.start - 1) else ""
+    after = word.terms[0] if len(word.terms[0]) == 2 else ""
+    around = tuple(pair for pair in (before, after) if pair)
+    if after:
+        terms.append(after)
+    if character in weak:
+        return
+    if around:
+        wanted.append(Wanted(around, character=character))
+    else:
+        beginnings.append(character)
+        wanted.append(Wanted((character,), beginning=True, character=character))
