@@ -44,6 +44,7 @@ _NUMBERED_HEADING = re.compile(
     r"(?:[0-9]{1,3}(?:\.[0-9]{1,3})*\.?[ \t]|[一二三四五六七八九十百]{1,4}、|第[0-9一二三四五六七八九十百]{1,5}[章节篇部])\s*\S"
 )
 _NO_HEADING_END = tuple("。！？；，、：…”」』.!?;,:)>}])=|\"'")
+_SIGNATURE = re.compile(r"(?:(?:class|static|classmethod|async|def|function|method) )*[A-Za-z_][\w.]*\([^()]*(?:\([^()]*\)[^()]*)*\):?")
 _NEVER_IN_HEADINGS = re.compile(r"[=*/|<>{}]|::")
 
 _END = re.compile(r"[。！？；]+[”’」』）\"')\]]*|(?<![\"'])[.!?…]+[”’\"')\]]*(?=\s|$)")
@@ -183,6 +184,8 @@ def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
 
 def _looks_like_heading(text: str, lines: list[Span], after: int, title: str) -> bool:
     """A short line by itself that does not end like a sentence; something must follow it. Markdown readers leave such."""
+    if _SIGNATURE.fullmatch(title) and len(title) <= LONGEST_HEADING:
+        return True
     if len(title) > LONGEST_HEADING or title.endswith(_NO_HEADING_END) or _ITEM.match(title) and not _NUMBERED_HEADING.match(title):
         return False
     if text[lines[after - 1][0]].isspace() or not title[0].isalnum() or _NEVER_IN_HEADINGS.search(title):
