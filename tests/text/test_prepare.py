@@ -54,6 +54,7 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
     found = documents(tmp_path / "corpus")
     assert len(found) == report.documents_out
     assert sum(len(document.text) for document in found) == report.characters_out
+    assert dict(report.changed) == {"controls": 0, "unicode_form": 0, "whitespace": 3}  # the module and two parts of the long text
     assert report.languages == {"en": report.documents_out - 1, "zh": 1}
     by_source = {document.source: document for document in found}
     assert by_source["sub/诗.txt"].text == "春眠不觉晓，处处闻啼鸟。\n夜来风雨声，花落知多少。"
@@ -164,13 +165,15 @@ def test_a_corpus_inside_its_own_source_is_not_read(tmp_path: Path) -> None:
 
 
 def test_several_sources(tmp_path: Path) -> None:
-    for name, text in (("one", "The first text."), ("two", "The second text.")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.txt").write_text(text, encoding="utf-8")
-    report = prepare([tmp_path / "one", tmp_path / "two" / "a.txt"], tmp_path / "corpus")
-    assert report.sources == ("one", "a.txt")
-    assert (report.train.documents, report.valid.documents) == (1, 1)
-    assert {document.text for document in documents(tmp_path / "corpus")} == {"The first text.", "The second text."}
+    for name in ("one/a.txt", "two/b.txt", "one/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"The text in {name}.", encoding="utf-8")
+    report = prepare([tmp_path / "one", tmp_path / "two" / "b.txt"], tmp_path / "corpus")
+    assert report.sources == ("one", "b.txt")
+    assert (report.train.documents, report.valid.documents) == (2, 1)
+    assert {document.source for document in documents(tmp_path / "corpus")} == {"a.txt", "b.txt", "c.txt"}
+    prepare([tmp_path / "two" / "b.txt", tmp_path / "one"], tmp_path / "other way round")
+    assert open_corpus(tmp_path / "corpus").digest == open_corpus(tmp_path / "other way round").digest
 
 
 def test_wrong_use(tmp_path: Path) -> None:

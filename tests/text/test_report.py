@@ -58,7 +58,7 @@ def tags(text: str) -> Tags:
 def test_nothing_that_a_file_says_becomes_markup() -> None:
     found = tags(page(REPORT))
     assert not found.seen & {"script", "img", "a", "link", "iframe"}
-    assert found.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "style"}
+    assert found.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "style", "tabindex"}
     assert page(REPORT).count("&lt;script&gt;") == 7
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamarium.text import split as splitting
-from llamarium.text.split import Split, choose, leak, near_copies, shingles, split
+from llamarium.text.split import Split, choose, leak, leaky, near_copies, shingles, split
 
 WORDS = [f"word{number}" for number in range(3000)]
 CHARACTERS = [chr(0x4E00 + number) for number in range(3000)]
@@ -86,6 +86,17 @@ def test_what_is_put_together_from_training_text_may_not_validate() -> None:
     assert 50 not in found.valid
     assert found.num_held_back >= 1
     assert leak(sets, [50]) == 1
+
+
+def test_one_leaky_document_holds_back_its_whole_group() -> None:
+    def numbers(*ranges: range) -> splitting.Hashes:
+        return np.array([number for one in ranges for number in one], dtype=np.uint64)
+
+    sets = [numbers(range(100)), numbers(range(60), range(200, 245)), numbers(range(200, 245), range(300, 400)), numbers(range(500, 520))]
+    groups = near_copies(sets)
+    assert groups.tolist() == [0, 0, 2, 3]
+    # The second has 45 of 105 outside its group, more than 40 %; the first has none, the third 45 of 145.
+    assert leaky(sets, groups).tolist() == [True, True, False, False]
 
 
 def test_order_plays_no_part() -> None:
