@@ -17,7 +17,7 @@ MOST_LISTED = 20
 
 
 def command(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Files, folders, or python:docs.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Files, folders, or python:docs.")],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the corpus goes.")],
     engine: Annotated[str, typer.Option("--engine", help="What the work runs on: local.")] = "local",
