@@ -31,7 +31,7 @@ ENGLISH = {
     "answer": "An object that defines the runtime context to be established when executing a with statement.",
     "quote": 'A *context manager* is an object that defines the runtime context to\nbe established when executing a "with" statement. '
     "The context manager\nhandles the entry into, and the exit from, the desired runtime context\nfor the execution of the block of code.",
-    "marks": [[3, 18], [116, 131]],
+    "terms": "context manager",
     "nowhere": "What is the name of the city on the far side of the Moon?",
     "invented": "The city on the far side of the Moon is called Luna Nova. It was founded in 1969 and has about 12,000 inhabitants.",
 }
@@ -40,7 +40,7 @@ CHINESE = {
     "alone": "上下文管理器是 2015 年由上下文基金会推出的一种特殊循环，它会自动清除内存中的所有变量。",
     "answer": "上下文管理器是定义了执行 with 语句时要建立的运行时上下文的对象。",
     "quote": "上下文管理器是定义了在执行 with 语句时要建立的运行时上下文的对象。上下文管理器处理进入和退出所需的运行时上下文以执行代码块。",
-    "marks": [[0, 6], [34, 40]],
+    "terms": "上下文管理器",
     "nowhere": "月球背面的城市叫什么名字？",
     "invented": "月球背面的城市叫作新月城，建于 1969 年，约有一万两千名居民。",
 }
@@ -62,7 +62,7 @@ def sample(language: str = "en") -> dict[str, Any]:
         "end": 48211 + len(words["quote"]),
         "quote": words["quote"],
         "score": 14.2,
-        "highlights": words["marks"],
+        "highlights": [list(found.span()) for found in re.finditer(words["terms"], words["quote"])],
     }
     return {
         "language": language,
@@ -244,7 +244,7 @@ def test_no_sentence_of_one_language_is_on_the_page_of_the_other() -> None:
     english, chinese = (Reader(render(sample(language))).text for language in ("en", "zh"))
     assert not re.search("[\u4e00-\u9fff]", english)
     for key, phrase in WORDS["en"].items():
-        if " " in phrase and "{" not in phrase:
+        if " " in phrase.strip() and "{" not in phrase:
             assert phrase not in chinese, key
 
 

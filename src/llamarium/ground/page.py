@@ -168,7 +168,8 @@ p, ul { margin: .25rem 0 .9rem; max-width: 44rem; }
 strong, b { font-weight: 650; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1px; margin: 1.25rem 0;
   border: 1px solid var(--line); border-radius: .6rem; overflow: hidden; }
-.tiles > div { padding: .7rem 1rem; box-shadow: 0 0 0 1px var(--line); } .tiles small { display: block; min-height: 1.3em; line-height: 1.4; }
+.tiles > div { padding: .7rem 1rem; box-shadow: 0 0 0 1px var(--line); }
+.tiles small { display: block; min-height: 1.3em; line-height: 1.4; }
 .tiles strong { display: block; font-size: 1.4rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; margin: .75rem 0 1rem; }
 table { border-collapse: collapse; width: 100%; overflow-wrap: normal; }

@@ -60,7 +60,8 @@ def line_chart(
     """Draw the curves of `series`, each named at its right end, over dashed levels (`references`).
 
     `series`: name -> (x, y) pairs, x rising. A number that is not finite is a gap; with `log_x` so is an x that is not above 0.
-    `from_zero` lets the y axis begin at 0. Curves named in `faint` are drawn thin, in the page's soft colour, below the others.
+    `from_zero` lets both axes begin at 0, where nothing is below it.
+    Curves named in `faint` are drawn thin, in the page's soft colour, below the others.
     A curve of few points has them marked. `width`, `height`: pixels. `MissingExtraError` without matplotlib.
     """
     try:
@@ -72,10 +73,9 @@ def line_chart(
     levels = {name: float(level) for name, level in (references or {}).items() if _drawable(level)}
     curves = {name: _thin(_clean(points, log_x=log_x), log_x=log_x) for name, points in series.items()}
     heights = [y for points in curves.values() for _, y in points if math.isfinite(y)] + list(levels.values())
-    x_range = _range([x for points in curves.values() for x, _ in points], log=log_x, margin=0)
-    y_range = _range(heights, log=False, margin=0.06)
-    if from_zero and min(heights, default=0.0) >= 0:
-        y_range = (0.0, y_range[1])
+    places = [x for points in curves.values() for x, _ in points]
+    x_range = _range(places, log=log_x, margin=0, from_zero=from_zero)
+    y_range = _range(heights, log=False, margin=0.06, from_zero=from_zero)
     names = [*curves, *levels]
     right = min(0.44 * width, 26 + max(map(_text_width, names))) if len(names) > 1 else 16.0  # a curve alone needs no name
 
@@ -237,17 +237,16 @@ def _thin(points: list[tuple[float, float]], *, log_x: bool) -> list[tuple[float
     return [points[index] for index in sorted(kept)]
 
 
-def _range(values: Sequence[float], *, log: bool, margin: float) -> tuple[float, float]:
+def _range(values: Sequence[float], *, log: bool, margin: float, from_zero: bool) -> tuple[float, float]:
     """Ends of an axis that holds `values`, with a `margin` (share) at both ends; 0 … 1 where there is nothing."""
     if not values:
         return (1.0, 10.0) if log else (0.0, 1.0)
     low, high = min(values), max(values)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        if log:
-            return low / 2, high * 2
-        pad = abs(low) / 2 or 0.5
-        return low - pad, high + pad
-    return low - margin * (high - low), high + margin * (high - low)
+    alone = high - low <= 1e-9 * max(abs(low), abs(high))
+    if log:
+        return (low / 2, high * 2) if alone else (low, high)
+    pad = (abs(low) / 2 or 0.5) if alone else margin * (high - low)
+    return (0.0 if from_zero and low >= 0 else low - pad), high + pad
 
 
 def _ticks(low: float, high: float, *, most: float) -> list[float]:

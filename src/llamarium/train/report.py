@@ -89,7 +89,7 @@ def _state(steps: Sequence[Line], recipe: Line) -> str:
             if done >= wanted:
                 return f"Finished: {wanted:,.6g} {unit}, in {duration(seconds)}."
             return f"Not finished: {100 * done / wanted:.0f} % of {wanted:,.6g} {unit}, after {duration(seconds)}."
-    return f"{last['step']:,} steps so far, in {duration(seconds)}."
+    return f"At step {last['step']:,}, after {duration(seconds)}."
 
 
 def _tiles(steps: Sequence[Line]) -> list[tuple[str, str, str]]:

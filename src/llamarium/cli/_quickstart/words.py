@@ -97,7 +97,7 @@ WORDS: dict[str, dict[str, str]] = {
         "overtook_not": "did not overtake it in this run",
         "why_counts": "Why not the counts? On {size} they are hard to beat: they know a phrase once they have seen it, while a network "
         "that starts from nothing had {time} here. Counts stop getting better soon; a network goes on. "
-        "With more text and more time it turns.",
+        "With more text and more time it usually turns.",
         "why_packers": "Why not a packer? It may copy any phrase of the learning part that it meets again, from the first second on. "
         "A network that starts from nothing had {time} here.",
         # 4 speak
@@ -218,7 +218,7 @@ WORDS: dict[str, dict[str, str]] = {
         "overtook": "第 {minute} 分钟时已领先",
         "overtook_not": "这一次没有超过",
         "why_counts": "为什么没有超过计数表？在 {size} 文本上，计数很难战胜：一个短语它见过一次就记住了，"
-        "而从零开始的网络在这里只有 {time}。计数很快就不再进步，网络会继续进步。文本更多、时间更长，就会反过来。",
+        "而从零开始的网络在这里只有 {time}。计数很快就不再进步，网络会继续进步。文本更多、时间更长，通常就会反过来。",
         "why_packers": "为什么没有超过压缩程序？学习部分里的任何短语，只要再次出现，它从第一秒起就能照抄；"
         "而从零开始的网络在这里只有 {time}。",
         "speak": "说话",

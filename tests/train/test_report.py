@@ -1,0 +1,173 @@
+"""The report of a run: finished, unfinished, one line, none, broken; with and without matplotlib."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamarium.ground.page import POLICY
+from llamarium.train.log import RunLog
+from llamarium.train.report import write_report
+
+RECIPE = "name: shakespeare\nseed: 1\ntrain:\n  steps: 200\n  batch_tokens: 4096\n"
+
+
+def line(step: int, **more: Any) -> dict[str, Any]:
+    return {
+        "step": step,
+        "tokens": 4096 * step,
+        "loss": 9 / step**0.2,
+        "learning_rate": 1e-3,
+        "gradient_norm": 0.5,
+        "seconds": 0.25 * step,
+        **more,
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of 200 steps, written by the log that runs write."""
+    folder = tmp_path / "shakespeare-2"
+    folder.mkdir()
+    log = RunLog(folder / "log.jsonl")
+    for step in range(1, 201):
+        log.write(**line(step, **({"bits_per_byte": 1.5 + 10 / step} if step % 20 == 0 else {})))
+        if step % 50 == 0:
+            log.event(step, "sample", f"To be or not to be, said the llama at {step}.")
+    log.event(120, "skipped", {"why": "spike", "loss": 94.5})
+    log.close()
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+def report(folder: Path) -> str:
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_report_shows_the_run(run: Path) -> None:
+    html = report(run)
+    for words in (
+        *("<h1>shakespeare</h1>", "Finished: 200 steps, in 50 s.", "819,200", "1.550", "the best, at step 200", "16,384"),
+        *(
+            "said the llama at 200.",
+            "said the llama at 50.",
+            "skipped",
+            "spike",
+            "batch_tokens: 4096",
+            "Validations (10)",
+            "Steps (40 of 200)",
+        ),
+    ):
+        assert words in html, words
+    for chart in ("Loss", "Bits per byte", "Learning rate", "Gradient norm", "Speed"):
+        assert f'aria-label="{chart}"' in html, chart
+    assert POLICY in html
+    assert not re.search(r"https?:|//|src=|<script", html)
+
+
+def test_same_run_same_bytes(run: Path) -> None:
+    assert report(run) == report(run)
+
+
+def test_latest_sample_comes_first(run: Path) -> None:
+    html = report(run)
+    assert html.index("llama at 200") < html.index("llama at 150") < html.index("llama at 50")
+
+
+def test_without_matplotlib_the_numbers_stay(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    html = report(run)
+    assert "<svg" not in html
+    assert "llamarium[plots]" in html
+    assert "Validations (10)" in html
+    assert "said the llama at 200." in html
+
+
+def test_unfinished_run_says_so(run: Path) -> None:
+    (run / "recipe.yaml").write_text(RECIPE.replace("200", "800"))
+    assert "Not finished: 25 % of 800 steps, after 50 s." in report(run)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [("tokens: 819200", "Finished: 819,200 tokens"), ("minutes: 2", "Not finished: 42 % of 2 minutes"), ("{}", "At step 200, after 50 s.")],
+)
+def test_length_of_a_run_in_other_units(run: Path, length: str, said: str) -> None:
+    (run / "recipe.yaml").write_text(f"name: x\ntrain:\n  {length}\n")
+    assert said in report(run)
+
+
+def test_one_line_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps(line(1)) + "\n")
+    html = report(tmp_path)
+    assert f"<h1>{tmp_path.name}</h1>" in html
+    assert "At step 1, after 0 s." in html
+    assert "9.000" in html
+    assert '"Loss"' in html
+    assert '"Speed"' not in html  # one line tells no speed
+
+
+def test_only_an_event(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 0, "event": "sample", "detail": "Hello."}\n')
+    html = report(tmp_path)
+    assert "Hello." in html
+    assert "No step is logged yet." in html
+
+
+@pytest.mark.parametrize("log", [None, "", "not json\n", '{"loss": 1}\n'])
+def test_nothing_to_report(tmp_path: Path, log: str | None) -> None:
+    if log is not None:
+        (tmp_path / "log.jsonl").write_text(log)
+    assert write_report(tmp_path) is None
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_numbers_that_are_none_are_gaps(tmp_path: Path) -> None:
+    lines = [
+        line(1),
+        line(2, loss=math.nan),
+        line(3, gradient_norm=math.inf),
+        line(4, loss="high", tokens=None, bits_per_byte=None),
+        line(5),
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    html = report(tmp_path)
+    assert "<svg" in html
+    assert 'd="M nan' not in html
+
+
+def test_text_of_models_and_recipes_is_inert(run: Path) -> None:
+    hostile = "</pre><script>alert(1)</script>\u202e\x00"
+    log = RunLog(run / "log.jsonl", after_step=200)
+    log.event(200, "sample", hostile)
+    log.event(200, hostile, [hostile])
+    log.close()
+    (run / "recipe.yaml").write_text(json.dumps({"name": hostile[:35], "train": {"steps": 200}}))
+    html = report(run)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)") >= 4
+
+
+def test_a_broken_recipe_is_shown_as_it_is(run: Path) -> None:
+    (run / "recipe.yaml").write_bytes(b"name: [unclosed\n\xff")
+    html = report(run)
+    assert "name: [unclosed" in html
+    assert "<h1>shakespeare-2</h1>" in html
+
+
+def test_a_long_run_makes_a_short_page(tmp_path: Path) -> None:
+    lines = [json.dumps(line(step, bits_per_byte=2.0)) for step in range(1, 20_001)]
+    lines += [json.dumps({"step": 20_000, "event": event, "detail": f"number {n}"}) for n in range(2000) for event in ("sample", "skipped")]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    html = report(tmp_path)
+    assert len(html) < 400_000
+    assert "number 1999" in html
+    assert "1,700 earlier ones are in log.jsonl" in html
