@@ -34,7 +34,7 @@ def test_each_token_but_the_first_of_a_document_is_one_target(lengths: list[list
     order = PackedOrder(shards, sequence_length, seed)
     rows = order.samples(0, order.num_rows)
     seen = Counter(rows.targets[rows.targets != IGNORED].tolist())
-    expected = Counter()
+    expected: Counter[int] = Counter()
     for shard in shards:
         for number in range(len(shard)):
             expected.update(shard.document(number)[1:].tolist())

@@ -81,7 +81,7 @@ def _open_gguf(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
     file = gguf.read_gguf(place.path)
     kind = file.metadata.get("general.architecture")
     by_kind = {each: family(one) for one in families() for each in getattr(family(one), "GGUF_ARCHITECTURES", ())}
-    if kind not in by_kind:
+    if not isinstance(kind, str) or kind not in by_kind:
         raise BadFileError(place.path, f"has the architecture {kind!r}, which no family here reads ({', '.join(sorted(by_kind))}).")
     module = by_kind[kind]
     definition = gguf_vocabulary.tokenizer_json(file.metadata, name=str(place.path))
