@@ -8,12 +8,16 @@ Does not know: how any of it works; this is where the floors are wired together,
 from __future__ import annotations
 
 import datetime
+import math
 import platform
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,8 @@ import torch
 
 import llamarium
 from llamarium.adapt import lora
-from llamarium.apps.ask import ask as question
+from llamarium.apps.ask.answer import ask, highlights
+from llamarium.apps.ask.index import Index, build_in_memory
 from llamarium.checkpoint.open import Opened
 from llamarium.cli._quickstart.narration import Narrator
 from llamarium.cli._quickstart.page import render
@@ -376,15 +381,15 @@ class Quickstart:
                 ("What is a context manager?", "answerable"),
                 ("What is the name of the city on the far side of the Moon?", "unanswerable"),
             ]
-        found = question.suggest(self.documents_index(), language=self.language)
         nowhere = "月球背面的城市叫什么名字？" if self.language == "zh" else "What is the name of the city on the far side of the Moon?"
-        return [*((text, "answerable") for text in found[:1]), (nowhere, "unanswerable")]
+        word = typical_word(document.text for document in open_corpus(self.out / "corpus").documents("train"))
+        about = f"关于“{word}”，文中怎么说？" if self.language == "zh" else f"What does the text say about {word}?"
+        return [(about, "answerable"), (nowhere, "unanswerable")]
 
-    def documents_index(self) -> Any:
-        """The index over the source's files, made once."""
-        if not hasattr(self, "_index"):
-            self._index = question.index_of(self.source)
-        return self._index
+    @cached_property
+    def index(self) -> Index:
+        """The index over the source's files."""
+        return build_in_memory([self.source])
 
     def ask_alone(self, reader: Run | None) -> list[dict[str, Any]]:
         """What the catalogue's model says to each question without the documents."""
@@ -404,17 +409,16 @@ class Quickstart:
             say(self.tell("ask", question=entry["question"]))
             if entry["alone"] is not None:
                 say(self.tell("alone", text=" ".join(entry["alone"]["text"].split())))
-            answer = question.ask(self.documents_index(), entry["question"])
+            answer = ask(self.index, entry["question"])
             entry |= {
                 "found": answer.found,
                 "answer": answer.answer,
                 "citations": [
-                    {**citation.as_dict(), "highlights": question.highlights(citation.quote, entry["question"])}
-                    for citation in answer.citations
+                    {**asdict(citation), "highlights": highlights(citation.quote, entry["question"])} for citation in answer.citations
                 ],
             }
             for citation in answer.citations:
-                say(self.tell("quoted", **{**citation.as_dict(), "quote": " ".join(citation.quote.split())}))
+                say(self.tell("quoted", **{**asdict(citation), "quote": " ".join(citation.quote.split())}))
             if not answer.found:
                 say(self.tell("not_found"))
         self.results["ask"] = asked
@@ -458,6 +462,25 @@ def prepare_folder(out: Path) -> None:
         raise ExistsError(f"{out} exists and is no earlier quickstart.", hint="Name another folder with --out.")
     shutil.rmtree(out, ignore_errors=True)
     files.write_json(out / RESULTS, {"unfinished": True})
+
+
+def typical_word(texts: Iterable[str]) -> str:
+    """A word to ask about: frequent in a few documents, absent from most (tf-idf); of Chinese, a run of two to four characters.
+
+    >>> typical_word(["the llama eats the grass", "the dog", "a llama llama", "the cat"])
+    'llama'
+    """
+    total: Counter[str] = Counter()
+    within: Counter[str] = Counter()
+    num_documents = 0
+    for text in texts:
+        words = [word.lower() for word in re.findall(r"[A-Za-z]{5,}|[\u4e00-\u9fff]{2,4}", text)]
+        total.update(words)
+        within.update(set(words))
+        num_documents += 1
+    if not total:
+        return "it"
+    return max(sorted(total), key=lambda word: total[word] * math.log((num_documents + 1) / within[word]))
 
 
 def _num_bytes(documents: list[Document]) -> int:
