@@ -12,6 +12,7 @@ document has it: a question about something that the documents never name is not
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 from llamarium.apps.ask.index import Found, Index
 from llamarium.apps.ask.passages import Span, sentences
-from llamarium.apps.ask.words import Question, Wanted, held_in, question_words, words
+from llamarium.apps.ask.words import Question, Wanted, held_in, question_words, terms_of, words
 from llamarium.ground.errors import BadFileError, NotFoundError, UsageError
 from llamarium.text.document import read
 
@@ -55,8 +56,8 @@ class Answer:
     """What the documents say to a question.
 
     `answer`: the quotes, blank lines between; empty where nothing is found. `nearest`: what comes closest where nothing is
-    found. `changed`: documents that are no longer as they were indexed and do not hold their quote any more. `seconds`: the
-    time this took, the index being open.
+    found. `dropped`: documents whose quote did not stand the check, as after a change of the file. `seconds`: the time this
+    took, the index being open.
     """
 
     found: bool
@@ -64,7 +65,7 @@ class Answer:
     citations: tuple[Citation, ...]
     seconds: float
     nearest: tuple[Citation, ...] = ()
-    changed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,33 +90,37 @@ def ask(index: Index, question: str, *, k: int = 3) -> Answer:
     candidates = [c for passage in passages if (c := _best_quote(texts[passage.document], passage, weights, passages[0].rank))]
     candidates.sort(key=lambda candidate: -candidate.score)  # stable: what ranks higher stays first among equals
     supported = [candidate for candidate in candidates if candidate.support >= THRESHOLD]
-    chosen = _different(supported or candidates, texts, k)
-    changed: list[str] = []
-    citations = tuple(
-        citation
-        for candidate in chosen
-        if verified(index, candidate.passage.document, citation := _cite(candidate, texts[candidate.passage.document]), changed)
-    )
-    found = bool(supported and citations)
+    kept: list[Citation] = []
+    dropped: list[str] = []
+    for candidate in _different(supported or candidates, texts):
+        citation = _cite(candidate, texts[candidate.passage.document])
+        if verified(index, candidate.passage.document, citation):
+            kept.append(citation)
+        else:
+            dropped.append(citation.document)
+        if len(kept) == k:
+            break
+    found = bool(supported and kept)
     return Answer(
         found=found,
-        answer="\n\n".join(citation.quote for citation in citations) if found else "",
-        citations=citations if found else (),
+        answer="\n\n".join(citation.quote for citation in kept) if found else "",
+        citations=tuple(kept) if found else (),
         seconds=time.perf_counter() - begin,
-        nearest=() if found else citations,
-        changed=tuple(changed),
+        nearest=() if found else tuple(kept),
+        dropped=tuple(dict.fromkeys(dropped)),
     )
 
 
-def verified(index: Index, document: int, citation: Citation, changed: list[str]) -> bool:
+def verified(index: Index, document: int, citation: Citation) -> bool:
     """Whether the quote stands at its place in the document.
 
-    That is in the text the index has, read once more, and, where the file has changed since, in the file as it is now;
-    one that fails there is noted in `changed`. A file that is gone is taken as the index has it.
+    That is in the text of the index, read once more and checked by its SHA-256, and, where the file has changed since, in
+    what the file holds now. A file that is gone is taken as the index has it.
     """
-    if index.text(document)[citation.start : citation.end] != citation.quote:
-        return False
+    text = index.text(document)
     source = index.source(document)
+    if text[citation.start : citation.end] != citation.quote or hashlib.sha256(text.encode()).hexdigest() != source.sha256:
+        return False
     try:
         state = source.file.stat()
     except (OSError, ValueError):
@@ -123,12 +128,9 @@ def verified(index: Index, document: int, citation: Citation, changed: list[str]
     if (state.st_size, state.st_mtime_ns) == (source.size, source.modified):
         return True
     try:
-        stands = read(source.file).text[citation.start : citation.end] == citation.quote
+        return read(source.file).text[citation.start : citation.end] == citation.quote
     except (BadFileError, NotFoundError):
-        stands = False
-    if not stands:
-        changed.append(citation.document)
-    return stands
+        return False
 
 
 def highlights(quote: str, question: str) -> list[Span]:
@@ -179,18 +181,19 @@ def _best_quote(text: str, passage: Found, weights: Mapping[Wanted, float], best
         return sum(weights[wanted] for wanted in held) / total
 
     spans = sentences(text, passage.body, passage.end)
-    held = [held_in(weights, _terms(text[start:end])) for start, end in spans]
+    held = [held_in(weights, terms_of(text[start:end])) for start, end in spans]
     anywhere = set().union(*held)
-    above = held_in(weights, _terms(f"{passage.title}\n{passage.heading}\n{passage.path}"))
-    opening = share(held_in(weights, _terms(passage.heading.split(" / ")[-1]))) if passage.body > passage.start else 0.0
+    above = held_in(weights, terms_of(f"{passage.title}\n{passage.heading}\n{passage.path}"))
+    own_heading = held_in(weights, terms_of(passage.heading.split(" / ")[-1])) if passage.body > passage.start else set()
     best: _Candidate | None = None
     for first, last in _runs(spans):
         inside = set().union(*held[first : last + 1])
-        if not inside:
+        opens = first == 0 and bool(own_heading)  # what stands right below a heading often does not repeat its words
+        if not inside and not opens:
             continue
         support = share(inside) + HEADING_CREDIT * share(above - inside) + PASSAGE_CREDIT * share(anywhere - above - inside)
         score = support + RANK_SHARE * passage.rank / best_rank - SENTENCE_COST * (last - first)
-        score += OPENING_SHARE * opening if first == 0 else 0.0
+        score += OPENING_SHARE * share(own_heading) if opens else 0.0
         score = max(score, 0.0) / (1 + RANK_SHARE + OPENING_SHARE)
         if best is None or score > best.score:
             best = _Candidate(passage, _with_context(text, spans, first, last), support, score)
@@ -221,24 +224,16 @@ def _goes_on(text: str, span: Span, following: Span) -> bool:
     return end in ":：" or (text[following[0]].islower() and end not in ".!?。！？")
 
 
-def _different(candidates: Sequence[_Candidate], texts: Mapping[int, str], k: int) -> list[_Candidate]:
-    """The first `k` that do not repeat one another: documents quote each other, and copies stand in several places."""
-    chosen: list[_Candidate] = []
+def _different(candidates: Iterable[_Candidate], texts: Mapping[int, str]) -> Iterator[_Candidate]:
+    """Those that do not repeat an earlier one: documents quote each other, and copies stand in several places."""
     seen: list[str] = []
     for candidate in candidates:
         words_only = " ".join(texts[candidate.passage.document][slice(*candidate.span)].split())
         if not any(words_only in other or other in words_only for other in seen):
-            chosen.append(candidate)
             seen.append(words_only)
-            if len(chosen) == k:
-                break
-    return chosen
+            yield candidate
 
 
 def _cite(candidate: _Candidate, text: str) -> Citation:
     start, end = candidate.span
     return Citation(candidate.passage.path, start, end, text[start:end], round(candidate.score, 4))
-
-
-def _terms(text: str) -> set[str]:
-    return {term for word in words(text) for term in word.terms}

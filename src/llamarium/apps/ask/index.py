@@ -4,7 +4,7 @@ Takes: files and folders that a reader knows.
 Gives: their texts, passages and terms, in a file that is whole or not there, or in memory; the passages that fit best.
 Does not know: what a good answer is.
 
-    documents   path (relative, '/' between), title, text, and the file it was read from with its size and time
+    documents   path (relative, '/' between), title, text with its SHA-256, and the file it was read from with its size and time
     passages    document, start, body, end (code points of the text), heading
     terms       FTS5 without content: title, heading, body of each passage as the terms of `words`, ready made, because
                 SQLite's own tokenizers miss Chinese words of two characters
@@ -12,6 +12,7 @@ Does not know: what a good answer is.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -21,24 +22,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamarium.apps.ask.passages import passages
+from llamarium.apps.ask.passages import LARGEST, passages
 from llamarium.apps.ask.words import LONGEST_TERM, Question, search_terms
 from llamarium.ground import progress
 from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, ResourceError, UsageError
 from llamarium.ground.failpoints import reached
 from llamarium.ground.files import TEMPORARY, disk_errors, fsync
-from llamarium.text.document import read
+from llamarium.text.document import read, whole_characters
 from llamarium.text.sources import SourceFile, list_files
 
 APPLICATION = 0x4C4C414D  # "LLAM": what makes a SQLite file one of ours
 VERSION = 1
 TITLE_WEIGHT, HEADING_WEIGHT, BODY_WEIGHT = 1.0, 2.0, 1.0
 LONGEST_QUERY = 64
+MAKE_ANEW = "llamarium index DOCS --out FILE makes one."
 TIME_LIMIT = 60.0  # seconds for one statement on a file from anywhere
 
 _TABLES = {
     "documents": (
-        "CREATE TABLE documents (id INTEGER PRIMARY KEY, path TEXT, title TEXT, text TEXT, file TEXT, size INTEGER, modified INTEGER)"
+        "CREATE TABLE documents (id INTEGER PRIMARY KEY, path TEXT, title TEXT, text TEXT, sha256 TEXT, file TEXT, size INTEGER, modified INTEGER)"
     ),
     "passages": (
         "CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER, start INTEGER, body INTEGER, end INTEGER, heading TEXT)"
@@ -76,7 +78,8 @@ class Source:
 
     file: Path
     size: int
-    modified: int
+    modified: int  # nanoseconds since 1970
+    sha256: str  # of the text that was read from it, in UTF-8
 
 
 class Index:
@@ -89,8 +92,8 @@ class Index:
         self._deadline = float("inf")
         connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, terms, row)")
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
-        self.num_documents = int(self._rows("SELECT count(*) FROM documents")[0][0])
-        self.num_passages = int(self._rows("SELECT count(*) FROM passages")[0][0])
+        self.num_documents = self._count("SELECT count(*) FROM documents")
+        self.num_passages = self._count("SELECT count(*) FROM passages")
 
     def __enter__(self) -> Index:
         return self
@@ -115,15 +118,16 @@ class Index:
             "JOIN passages AS p ON p.id = t.rowid JOIN documents AS d ON d.id = p.document ORDER BY t.rank, t.rowid",
             (" OR ".join(query[:LONGEST_QUERY]), limit),
         )
-        return [Found(*row) for row in rows]
+        found = [Found(*row) for row in rows]  # type: ignore[arg-type]  # looked at next
+        if not all(map(_is_sound, found)):
+            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+        return found
 
     def num_passages_with(self, term: str, *, beginning: bool = False) -> int:
         """How many passages have `term`, or, roughly, one that begins with it."""
-        if beginning:
-            rows = self._rows("SELECT sum(doc) FROM vocabulary WHERE term >= ? AND term < ?", (term, term + "\U0010ffff"))
-        else:
-            rows = self._rows("SELECT doc FROM vocabulary WHERE term = ?", (term,))
-        return min(int(rows[0][0] or 0), self.num_passages) if rows else 0
+        last = term + "\U0010ffff" if beginning else term
+        num = self._count("SELECT coalesce(sum(doc), 0) FROM vocabulary WHERE term >= ? AND term <= ?", (term, last))
+        return min(num, self.num_passages)
 
     def text(self, document: int) -> str:
         """The whole text of a document, as it was read."""
@@ -134,13 +138,29 @@ class Index:
 
     def source(self, document: int) -> Source:
         """The file a document was read from."""
-        file, size, modified = self._rows("SELECT file, size, modified FROM documents WHERE id = ?", (document,))[0]
-        return Source(Path(str(file)), int(size), int(modified))
+        [(file, size, modified, sha256)] = self._rows("SELECT file, size, modified, sha256 FROM documents WHERE id = ?", (document,))
+        if not (isinstance(file, str) and isinstance(size, int) and isinstance(modified, int) and isinstance(sha256, str)):
+            raise BadFileError(self.name, f"does not say where document {document} is from.")
+        return Source(Path(file), size, modified, sha256)
+
+    def _count(self, statement: str, values: Sequence[object] = ()) -> int:
+        count = self._rows(statement, values)[0][0]
+        assert isinstance(count, int)
+        return count
 
     def _rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         self._deadline = time.monotonic() + TIME_LIMIT
         with _sqlite_errors(self.name):
             return self._connection.execute(statement, tuple(values)).fetchall()
+
+
+def _is_sound(found: Found) -> bool:
+    """Whether a row has the types and the order of offsets that we write: SQLite holds anything in any column."""
+    offsets = (found.document, found.start, found.body, found.end)
+    names = (found.path, found.title, found.heading)
+    if not all(isinstance(value, int) for value in offsets) or not all(isinstance(value, str) for value in names):
+        return False
+    return 0 <= found.start <= found.body <= found.end <= found.start + LARGEST and isinstance(found.rank, float)
 
 
 def _quoted(term: str) -> str:
@@ -158,7 +178,7 @@ def build(docs: Sequence[str | Path], out: Path) -> Index:
     files = _files(docs, leave_out=out)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{out.name}")
-    with disk_errors(out), _sqlite_errors(str(out)):
+    with disk_errors(out), _sqlite_errors(str(out), writing=True):
         try:
             connection = sqlite3.connect(temporary)
             try:
@@ -181,8 +201,9 @@ def build_in_memory(docs: Sequence[str | Path]) -> Index:
     files = _files(docs)
     connection = sqlite3.connect(":memory:")
     try:
-        bad_documents = _fill(connection, files, name=_names(docs))
-        return Index(connection, name=_names(docs), bad_documents=bad_documents)
+        with _sqlite_errors(_names(docs)):
+            bad_documents = _fill(connection, files, name=_names(docs))
+            return Index(connection, name=_names(docs), bad_documents=bad_documents)
     except BaseException:
         connection.close()
         raise
@@ -191,15 +212,14 @@ def build_in_memory(docs: Sequence[str | Path]) -> Index:
 def open_index(path: Path, *, bad_documents: Sequence[BadDocument] = ()) -> Index:
     """Open an index for reading. `NotFoundError` if it is not there, `BadFileError` if it is something else."""
     if not path.exists():
-        raise NotFoundError(f"{path} does not exist.", hint="llamarium index DOCS --out FILE makes an index.")
-    hint = "llamarium index DOCS --out FILE makes an index."
+        raise NotFoundError(f"{path} does not exist.", hint=MAKE_ANEW)
     if not path.is_file():
-        raise BadFileError(path, "is no index for questions.", hint=hint)
+        raise BadFileError(path, "is no index for questions.", hint=MAKE_ANEW)
     with _sqlite_errors(str(path)):
         connection = _connect_read_only(path)
         try:
             if not _is_ours(connection):
-                raise BadFileError(path, "is no index for questions, or one of another version.", hint=hint)
+                raise BadFileError(path, "is no index for questions, or one of another version.", hint=MAKE_ANEW)
             return Index(connection, name=str(path), bad_documents=bad_documents)
         except BaseException:
             connection.close()
@@ -218,8 +238,8 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 def _is_ours(connection: sqlite3.Connection) -> bool:
     """Whether the tables are exactly ours; a view or a trigger under their names could do anything."""
     marks = connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
-    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT type FROM sqlite_schema LIMIT 10")}
-    schema = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE name IN ('documents', 'passages', 'terms')"))
+    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT type FROM sqlite_master LIMIT 10")}
+    schema = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE name IN ('documents', 'passages', 'terms')"))
     return marks == (APPLICATION, VERSION) and kinds <= {"table", "index"} and schema == _TABLES
 
 
@@ -262,17 +282,16 @@ def _fill(connection: sqlite3.Connection, files: Sequence[SourceFile], *, name: 
     for statement in _TABLES.values():
         connection.execute(statement)
     bad_documents: list[BadDocument] = []
-    total = sum(file.path.stat().st_size for file in files)
-    with progress.task("reading and indexing", total) as work:
-        for file in files:
-            state = file.path.stat()
-            try:
-                text = read(file.path).text
-            except BadFileError as error:
-                bad_documents.append(BadDocument(file.source, error.reason))
-            else:
-                _add(connection, file, state, text)
-            work.advance(state.st_size, note=file.source)
+    for file in progress.track(files, "reading and indexing", len(files)):
+        try:
+            state = file.path.stat()  # before reading: what is changed meanwhile counts as changed
+            text = read(file.path).text
+        except BadFileError as error:
+            bad_documents.append(BadDocument(file.source, error.reason))
+        except (FileNotFoundError, NotFoundError):
+            bad_documents.append(BadDocument(file.source, "was there and is gone."))
+        else:
+            _add(connection, file, state, text)
     if len(bad_documents) == len(files):
         first = bad_documents[0]
         raise BadFileError(
@@ -286,9 +305,11 @@ def _fill(connection: sqlite3.Connection, files: Sequence[SourceFile], *, name: 
 def _add(connection: sqlite3.Connection, file: SourceFile, state: os.stat_result, text: str) -> None:
     cut = passages(text)
     title = cut[0].heading.split(" / ")[0] if cut else ""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path = os.path.abspath(file.path)  # noqa: PTH100  links stay links
     document = connection.execute(
-        "INSERT INTO documents VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-        (file.source, title, text, os.path.abspath(file.path), state.st_size, state.st_mtime_ns),  # noqa: PTH100  links stay links
+        "INSERT INTO documents VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+        (file.source, title, text, digest, whole_characters(path), state.st_size, state.st_mtime_ns),
     ).lastrowid
     title_terms = search_terms(f"{title} {file.source}")
     for passage in cut:
@@ -304,13 +325,16 @@ def _add(connection: sqlite3.Connection, file: SourceFile, state: os.stat_result
 
 
 @contextmanager
-def _sqlite_errors(name: str) -> Iterator[None]:
+def _sqlite_errors(name: str, *, writing: bool = False) -> Iterator[None]:
     """What SQLite says, as what a user can do something about."""
     try:
         yield
     except sqlite3.Error as error:
-        if error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE") if hasattr(error, "sqlite_errorname") else False:
-            raise ResourceError(
-                f"The disk is full: {name} could not be written.", hint="Free some space and run the command again."
-            ) from error
-        raise BadFileError(name, f"cannot be used as an index ({error}).", hint="llamarium index DOCS --out FILE makes it anew.") from error
+        code = getattr(error, "sqlite_errorname", "")  # not every error comes from the library
+        if "no such module" in str(error):
+            message = "The SQLite of this Python was built without full-text search (FTS5)."
+            raise UsageError(message, hint="Use another build of Python.") from error
+        if writing and (code == "SQLITE_FULL" or code.startswith("SQLITE_IOERR")):
+            message = f"{name} could not be written: the disk is full or fails."
+            raise ResourceError(message, hint="Free some space and run the command again.") from error
+        raise BadFileError(name, f"cannot be used as an index ({error}).", hint=MAKE_ANEW) from error

@@ -47,7 +47,7 @@ _NO_HEADING_END = tuple("。！？；，、：…”」』.!?;,:)>}])=|\"'")
 _SIGNATURE = re.compile(r"(?:(?:class|static|classmethod|async|def|function|method) )*[A-Za-z_][\w.]*\([^()]*(?:\([^()]*\)[^()]*)*\):?")
 _NEVER_IN_HEADINGS = re.compile(r"[=*/|<>{}]|::")
 
-_END = re.compile(r"[。！？；]+[”’」』）\"')\]]*|(?<![\"'])[.!?…]+[”’\"')\]]*(?=\s|$)")
+_END = re.compile(r"[。！？；]+[”’」』）\"')\]]*|(?<![\"'.!?…])[.!?…]+[”’\"')\]]*(?=\s|$)")
 _NUMBER = re.compile(r"[0-9]+$")
 _ABBREVIATION = re.compile(
     r"(?:^|[^\w.])(?:[A-Za-z]|e\.g|i\.e|cf|vs|etc|al|Dr|Mr|Mrs|Ms|Prof|St|No|Nr|Fig|Eq|Sec|Ch|Vol|pp|approx|resp|Inc|Ltd|Co)$"
@@ -118,6 +118,7 @@ def sentences(text: str, start: int, end: int) -> list[Span]:
 def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
     """Headings and paragraphs: span, and for a heading its level (1 is the highest) and its words."""
     lines = [match.span() for match in _LINE.finditer(text)]
+    end_of_words = len(text.rstrip())
     ranks: dict[str, int] = {}  # underline characters in the order they appear, as reStructuredText ranks them
     paragraph: list[Span] = []
     fence = ""
@@ -129,7 +130,8 @@ def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
         span = _trim(text, paragraph[0][0], paragraph[-1][1])
         title = text[span[0] : span[1]] if len(paragraph) == 1 and not fence else ""
         after_blank = number >= len(lines) or not text[slice(*lines[number])].strip()
-        if title and after_blank and _looks_like_heading(text, lines, number, title):
+        is_followed = after_blank and span[1] < end_of_words
+        if title and is_followed and _looks_like_heading(title):
             yield span, 9, " ".join(title.split())
         else:
             yield span, 0, ""
@@ -165,32 +167,26 @@ def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
         below = text[slice(*lines[number + 1])] if number + 1 < len(lines) else ""
         underline = _UNDERLINE.match(below)
         title = " ".join(line.split())
-        if (
-            underline
-            and not paragraph
-            and len(title) <= LONGEST_HEADING
-            and len(below.strip()) >= min(3, len(title))
-            and title[0].isprintable()
-        ):
-            if not _UNDERLINE.match(line):
-                level = ranks.setdefault(underline[1], len(ranks) + 1)
-                yield _trim(text, start, lines[number + 1][1]), level, title
-                number += 2
-                continue
+        fits = len(title) <= LONGEST_HEADING and len(below.strip()) >= min(3, len(title))
+        if underline and not paragraph and fits and not _UNDERLINE.match(line):
+            level = ranks.setdefault(underline[1], len(ranks) + 1)
+            yield _trim(text, start, lines[number + 1][1]), level, title
+            number += 2
+            continue
         paragraph.append((start, end))
         number += 1
     yield from flush()
 
 
-def _looks_like_heading(text: str, lines: list[Span], after: int, title: str) -> bool:
-    """A short line by itself that does not end like a sentence; something must follow it. Markdown readers leave such."""
-    if _SIGNATURE.fullmatch(title) and len(title) <= LONGEST_HEADING:
+def _looks_like_heading(title: str) -> bool:
+    """A short line by itself that does not end like a sentence, which Markdown's reader leaves of a heading; a signature."""
+    if len(title) > LONGEST_HEADING:
+        return False
+    if _SIGNATURE.fullmatch(title):
         return True
-    if len(title) > LONGEST_HEADING or title.endswith(_NO_HEADING_END) or _ITEM.match(title) and not _NUMBERED_HEADING.match(title):
+    if not title[0].isalnum() or title.endswith(_NO_HEADING_END) or _NEVER_IN_HEADINGS.search(title):
         return False
-    if text[lines[after - 1][0]].isspace() or not title[0].isalnum() or _NEVER_IN_HEADINGS.search(title):
-        return False
-    return after + 1 < len(lines) and bool(text[lines[after][1] :].strip())
+    return not _ITEM.match(title) or bool(_NUMBERED_HEADING.match(title))
 
 
 def _fitting(text: str, span: Span, held: list[Span]) -> list[Span]:

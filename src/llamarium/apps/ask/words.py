@@ -23,13 +23,14 @@ from dataclasses import dataclass
 import snowballstemmer
 
 LONGEST_TERM = 64
+LONGEST_WORD = 256  # of what is longer, the beginning is looked at
 
 # Chinese with kana and Hangul, whose words a space does not end either.
 _DENSE = "々〇\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(
     rf"(?P<dense>[{_DENSE}]+)"
     rf"|(?P<option>(?<![\w-])--?[A-Za-z][\w-]*)"
-    rf"|(?P<word>[^\W{_DENSE}]+(?:[._\-/:@]+[^\W{_DENSE}]+)*(?:\+\+|#)?(?:['’](?:s|t|re|ve|ll|d|m)\b)?)"
+    rf"|(?P<word>[^\W{_DENSE}]+(?:[.\-/:@]+[^\W{_DENSE}]+)*(?:\+\+|#)?(?:['’](?:s|t|re|ve|ll|d|m)\b)?)"
 )
 _DENSE_CHARACTER = re.compile(f"[{_DENSE}]")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\da-zA-Z_]+")
@@ -40,23 +41,25 @@ _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000:
 _stemmer = snowballstemmer.stemmer("english")
 _stemming = threading.Lock()  # the stemmer keeps the word it works on
 
-ENGLISH_STOP_WORDS = frozenset(
+_ENGLISH_STOP_WORDS = (
     "a about after again all also am an and any are aren as at be because been before being between both but by can cannot could "
     "couldn did didn do does doesn doing don down during each few for from further had hadn has hasn have haven having he her here "
     "hers him his how i if in into is isn it its just let may me might more most much must my no nor not of off on once only or other "
     "our out over own per please s same shall she should shouldn so some such t tell than that the their them then there these they "
     "this those through to too under until up upon us very was wasn we were weren what when where whether which while who whom whose "
-    "why will with won would wouldn you your explain describe mean means happen happens".split()
+    "why will with won would wouldn you your explain describe mean means happen happens"
 )
 # Too common to be asked for by themselves in an English question, though they may help to find a passage.
-ENGLISH_WEAK_WORDS = frozenset(
-    "back best call called calls get gets give gives good go goes happened have holds keep kind let like make makes "
-    "many much need needs order put set take takes thing things use used uses using want way work works write".split()
+_ENGLISH_WEAK_WORDS = (
+    "back call called calls get gets give gives good go goes happened have keep kind let like make makes "
+    "many much need needs put take takes thing things use used uses using want way work works"
 )
+STOP_WORDS = frozenset(_ENGLISH_STOP_WORDS.split())
+WEAK_WORDS = frozenset(_ENGLISH_WEAK_WORDS.split())
 # What asks, not what is asked about. Longest first, because the first that fits is taken.
 _CHINESE_QUESTION_WORDS = re.compile(
     "为什么|是不是|有没有|能不能|会不会|可不可以|怎么样|怎么办|什么时候|什么样|多长时间|请告诉我|请问|告诉我|什么|怎么|怎样|如何|多少|多久|多大|多长|多高|多远|"
-    "哪里|哪儿|哪个|哪些|哪一|哪|谁|几[个点次]?|为何|是否|可以|应该|需要|我们|你们|他们|这个|那个|这些|那些|一下|吗|呢|吧|啊|呀|的|了|是|您|你|我"
+    "哪里|哪儿|哪个|哪些|哪一|哪|谁|几[个点次种]|几(?=[年月天岁分号人])|为何|是否|可以|应该|需要|我们|你们|他们|这个|那个|这些|那些|一下|吗|呢|吧|啊|呀|(?<!目)的(?!确)|了(?!解)|是(?!非)|您|你|我"
 )
 # Too common to be asked for by themselves; what they are part of (用 in 作用) is searched.
 _WEAK = frozenset("一不个也于为之与且中从以会但到把被和在地大小好对就得很或所把有没来用着给而能要让说请这那还都里去上下时才")
@@ -106,7 +109,12 @@ def words(text: str) -> Iterator[Word]:
         if match.lastgroup == "dense":
             yield from (Word(place, min(place + 2, end), (folded[place : min(place + 2, end)],)) for place in range(start, end))
         else:
-            yield Word(start, end, _terms(match[0]))
+            yield Word(start, end, _terms(match[0][:LONGEST_WORD]))
+
+
+def terms_of(text: str) -> set[str]:
+    """What a text can be found by."""
+    return {term for word in words(text) for term in word.terms}
 
 
 def search_terms(text: str) -> str:
@@ -151,14 +159,15 @@ def held_in(wanted: Iterable[Wanted], terms: Set[str]) -> set[Wanted]:
 def question_words(question: str) -> Question:
     """Take a question apart. Where it consists of nothing but stop words, they are what it is about.
 
-    >>> question_words("What does json.dumps do?").wanted
-    (Wanted(terms=('json',), beginning=False), Wanted(terms=('dump',), beginning=False))
+    >>> [wanted.terms for wanted in question_words("What does json.dumps do?").wanted]
+    [('json',), ('dump',)]
     >>> question_words("豆腐怎么做？").terms, question_words("豆腐怎么做？").beginnings
     (('豆腐',), ('做',))
     """
+    question = question.translate(_HALF_WIDTH)
     # Question words give way to spaces, as many as they have characters: Chinese ones stand next to what is asked about.
     bare = _CHINESE_QUESTION_WORDS.sub(lambda match: " " * len(match[0]), question)
-    for text, stop_words in ((bare, ENGLISH_STOP_WORDS), (question, frozenset[str]())):
+    for text, stop_words in ((bare, STOP_WORDS), (question, frozenset[str]())):
         found = _question_words(text, stop_words)
         if found.wanted:
             break
@@ -183,7 +192,7 @@ def _question_words(question: str, stop_words: frozenset[str]) -> Question:
         if counts:
             # A number is itself or nothing; of a name, each part may be met on its own.
             parts = word.terms[1:] if len(word.terms) > 1 and not any(c.isdigit() for c in word.terms[0]) else word.terms[:1]
-            if quoted or folded not in ENGLISH_WEAK_WORDS or not stop_words:
+            if quoted or folded not in WEAK_WORDS or not stop_words:
                 wanted += [Wanted((part,)) for part in parts]
             terms += word.terms
         if previous and (counts or previous_counts) and len(word.terms) == len(previous.terms) == 1:

@@ -1,0 +1,125 @@
+"""``llamarium ask``: a question, answered with quotes from documents, each at its place."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llamarium.cli._output import Json, print_json, print_text
+
+if TYPE_CHECKING:
+    from llamarium.apps.ask.answer import Answer, Citation
+    from llamarium.apps.ask.index import Index
+
+MOST_LISTED = 5
+SLOW = 5.0  # seconds of reading documents after which an index is recommended
+NOT_FOUND = {"en": "Not in your documents.", "zh": "文档里没有。"}
+
+# Documents and their names come from anywhere: an escape sequence could rewrite what stands on the terminal.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def command(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.")],
+    *,
+    docs: Annotated[str | None, typer.Option("--docs", metavar="DIR", help="A folder or file to read, or python:docs.")] = None,
+    index: Annotated[Path | None, typer.Option("--index", metavar="FILE", help="An index made by llamarium index.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="Let this model phrase the answer; kept only where the quotes bear it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Answer a question with verbatim quotes from your documents, or say that they do not answer it."""
+    from dataclasses import asdict, replace
+
+    from llamarium.apps.ask.answer import ask
+    from llamarium.ground import progress
+    from llamarium.ground.errors import UsageError
+
+    if not question.strip():
+        raise UsageError("The question is empty.", hint='For example: llamarium ask "How is it installed?" --docs DIR')
+    begin = time.perf_counter()
+    with _open(docs, index) as opened:
+        answer = ask(opened, question)
+        for path in answer.dropped:
+            progress.say(f"a quote from {_shown(path)} was dropped: the document is not what was indexed; make the index again")
+        if model is not None and answer.found:
+            answer = replace(answer, answer=_phrased(model, question, answer))
+    answer = replace(answer, seconds=time.perf_counter() - begin)
+    if json:
+        citations = [asdict(citation) for citation in answer.citations]
+        print_json({"found": answer.found, "answer": answer.answer, "citations": citations, "seconds": answer.seconds})
+        return
+    if not answer.found:
+        from llamarium.text.language import guess_language
+
+        print_text(NOT_FOUND.get(guess_language(question), NOT_FOUND["en"]))
+        for citation in answer.nearest:
+            progress.say(f"nearest: {_place(citation)}")
+        return
+    quotes = [citation.quote for citation in answer.citations]
+    if answer.answer != "\n\n".join(quotes):
+        print_text(_shown(answer.answer) + "\n")
+    print_text("\n\n".join(f"{_marked(citation.quote, question)}\n    -- {_place(citation)}" for citation in answer.citations))
+
+
+def _open(docs: str | None, index: Path | None) -> Index:
+    from llamarium.apps.ask.index import build_in_memory, open_index
+    from llamarium.ground import progress
+    from llamarium.ground.errors import UsageError
+
+    if index is not None and docs is None:
+        return open_index(index)
+    if docs is None or index is not None:
+        raise UsageError(
+            "ask takes either --docs or --index.", hint="--docs DIR reads a folder now; --index FILE was made by llamarium index."
+        )
+    begin = time.monotonic()
+    opened = build_in_memory([docs])
+    for bad in opened.bad_documents[:MOST_LISTED]:
+        progress.say(f"left out {_shown(bad.path)}: {_shown(bad.reason)}")
+    if len(opened.bad_documents) > MOST_LISTED:
+        progress.say(f"and {len(opened.bad_documents) - MOST_LISTED:,} more files")
+    if time.monotonic() - begin > SLOW:
+        progress.say(f"the next question is quicker with an index: llamarium index {docs} --out FILE")
+    return opened
+
+
+def _phrased(model: str, question: str, answer: Answer) -> str:
+    """The model's words, or the quotes where these do not bear them."""
+    from llamarium.apps.ask.phrase import phrase
+    from llamarium.engine.language_model import load
+    from llamarium.ground import progress
+
+    phrased = phrase(load(model), question, [citation.quote for citation in answer.citations])
+    if phrased is None:
+        progress.say("the model's answer said what the quotes do not, and was dropped")
+    return phrased or answer.answer
+
+
+def _place(citation: Citation) -> str:
+    return f"{_shown(citation.document)}:{citation.start}-{citation.end}"
+
+
+def _marked(quote: str, question: str) -> str:
+    """The quote, with what was asked in bold where a terminal shows it."""
+    from llamarium.apps.ask.answer import highlights
+
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return _shown(quote)
+    parts, done = [], 0
+    for start, end in highlights(quote, question):
+        parts += [_shown(quote[done:start]), f"\x1b[1m{_shown(quote[start:end])}\x1b[0m"]
+        done = end
+    return "".join([*parts, _shown(quote[done:])])
+
+
+def _shown(text: str) -> str:
+    """Text of others, with control characters as visible marks; offsets and JSON keep what it really is."""
+    return _CONTROLS.sub("\ufffd", text)

@@ -1,0 +1,29 @@
+"""``llamarium index``: documents to an index for questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llamarium.cli._output import print_text
+
+MOST_LISTED = 20
+
+
+def command(
+    docs: Annotated[list[str], typer.Argument(metavar="DOCS...", help="Files, folders, or python:docs.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the index goes; one that is there is replaced.")],
+) -> None:
+    """Make an index of documents, so that many questions can be asked of them at once."""
+    from llamarium.apps.ask.index import build
+    from llamarium.ground import progress
+
+    with build(docs, out) as index:
+        for bad in index.bad_documents[:MOST_LISTED]:
+            progress.say(f"left out {bad.path}: {bad.reason}")
+        if len(index.bad_documents) > MOST_LISTED:
+            progress.say(f"and {len(index.bad_documents) - MOST_LISTED:,} more files")
+        print_text(f"{index.num_documents:,} documents, {index.num_passages:,} passages: {out}")
