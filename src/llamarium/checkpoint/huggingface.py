@@ -43,10 +43,11 @@ def read_config(folder: Path) -> tuple[ModuleType, Any]:
         raise BadFileError(path, f"has the model_type {kind!r}, which no family here reads ({known}).")
     module = readers[kind]
     try:
-        return module, build_config(module, values["config"]) if kind.startswith(OWN) else module.config_from_hf(values)
+        fields = values["config"] if kind.startswith(OWN) else dataclasses.asdict(module.config_from_hf(values))
+        return module, build_config(module, fields)
     except KeyError as error:
         raise BadFileError(path, f"lacks {error}.") from None
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise BadFileError(path, f"cannot be used: {error}.") from None
 
 
@@ -74,7 +75,7 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32) -> Model:
     """The model of a Hugging Face folder."""
     module, config = read_config(folder)
     tensors = read_weights(folder)
-    if not hasattr(module, "HF_NAMES"):
+    if files.read_json(folder / CONFIG)["model_type"].startswith(OWN):
         return place_weights(module, config, tensors, {}, ignored=(), dtype=dtype, path=folder)
     tensors = module.weights_from_hf(tensors, config)
     return place_weights(module, config, tensors, module.HF_NAMES, ignored=module.HF_IGNORED, dtype=dtype, path=folder)
@@ -89,14 +90,15 @@ def fill_folder(folder: Path, model: Model, tokenizer: Tokenizer, *, shard_bytes
     """Write the files of a Hugging Face folder into `folder`, which exists."""
     module = family(type(model).__module__.rsplit(".", 1)[-1])
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    if hasattr(module, "config_to_hf"):
-        values = module.config_to_hf(model.config)
+    values = module.config_to_hf(model.config) if hasattr(module, "config_to_hf") else None
+    if values is not None:
         tensors = module.weights_to_hf({foreign_name(name, module.HF_NAMES): tensor for name, tensor in tensors.items()}, model.config)
     else:
         kind = module.__name__.rsplit(".", 1)[-1]
         values = {"model_type": OWN + kind, "config": dataclasses.asdict(model.config)}
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    ids = {"bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.end_id}
+    # Without a padding id some of transformers' classes take one from beyond a small vocabulary.
+    ids = {"bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.end_id, "pad_token_id": tokenizer.special("pad_token")}
     files.write_json(folder / CONFIG, {**values, **ids, "torch_dtype": dtype})
     files.write_json(folder / GENERATION, {"bos_token_id": tokenizer.begin_id, "eos_token_id": sorted(tokenizer.stop_ids)})
     tokenizer.save(folder)

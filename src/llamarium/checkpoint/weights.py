@@ -7,6 +7,7 @@ Does not know: the format the tensors came from.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +15,28 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from llamarium.ground.errors import BadFileError
+from llamarium.ground.errors import BadFileError, nearest
 from llamarium.models.model import Model
+
+MAX_LAYERS = 1000  # several times those of any model; to build more takes longer than a file of small tensors deserves
 
 
 def build_config(module: ModuleType, values: Mapping[str, Any]) -> Any:
     """A family's config from the values of its fields, nested ones included; `ValueError` names the field that is wrong."""
-    return TypeAdapter(module.Config).validate_python(dict(values))
+    known = [field.name for field in dataclasses.fields(module.Config)]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"there is no field {name!r} ({nearest(name, known).rstrip('.')})")
+    try:
+        return TypeAdapter(module.Config).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {message[0].lower()}{message[1:]}" if where else message) from None
 
 
 def place_weights(
@@ -40,7 +53,7 @@ def place_weights(
 
     Every weight must be there in its shape, and no tensor may be left over.
     """
-    if getattr(config, "layers", 0) > len(tensors):
+    if getattr(config, "layers", 0) > min(len(tensors), MAX_LAYERS):
         raise BadFileError(path, f"claims {config.layers:,} layers and holds {len(tensors):,} tensors.")
     try:
         with torch.device("meta"):
@@ -48,18 +61,22 @@ def place_weights(
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise BadFileError(path, f"describes a model that cannot be built: {error}.") from None
     state, used = {}, set()
+    sized = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # a count model's tensors have any size
     for own, expected in model.state_dict().items():
         name = foreign_name(own, names)
         if name not in tensors:
             raise BadFileError(path, f"lacks the tensor {name}.")
         tensor = tensors[name]
-        if tensor.shape != expected.shape:
+        if own in sized and tensor.shape != expected.shape:
             raise BadFileError(path, f"has {name} with shape {tuple(tensor.shape)}; its configuration says {tuple(expected.shape)}.")
-        state[own] = tensor.to(dtype)
+        state[own] = tensor.to(dtype) if own in sized else tensor
         used.add(name)
     if left := [name for name in sorted(tensors.keys() - used) if not name.endswith(ignored)]:
         raise BadFileError(path, f"holds {len(left)} tensors that this family does not know, such as {left[0]}.")
-    model.load_state_dict(state, assign=True)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise BadFileError(path, f"does not fit its model: {error}") from None
     return model
 
 

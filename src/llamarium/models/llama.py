@@ -32,6 +32,14 @@ class RopeScaling:
     high_frequency_factor: float = 4.0
     original_context: int = 8192
 
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < math.inf or self.original_context <= 0:
+            raise ValueError(f"rotary scaling needs a factor and a context above 0, not {self.factor} and {self.original_context}")
+        if not 0 < self.low_frequency_factor < self.high_frequency_factor < math.inf:
+            raise ValueError(
+                f"rotary scaling needs a low factor below the high one, not {self.low_frequency_factor} and {self.high_frequency_factor}"
+            )
+
 
 @dataclass(frozen=True)
 class Config:
@@ -74,7 +82,7 @@ class Config:
         if self.rope_width % 2 or self.rope_width > self.head_width:
             raise ValueError(f"rope_width {self.rope_width} must be even and at most the head width {self.head_width}")
         for name, value in asdict(self).items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "window_from" and value <= 0:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "window_from" and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive, not {value}")
 
     @classmethod
@@ -242,23 +250,38 @@ HF_NAMES = {
     **{f"blocks.{{}}.mlp.{part}": f"model.layers.{{}}.mlp.{part}" for part in ("gate_proj", "up_proj", "down_proj")},
 }
 HF_IGNORED = ("rotary_emb.inv_freq",)
+# What a config.json that leaves a key out stands for, where the relatives differ.
+_QWEN = {"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 28}
+_GLM = {
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1.5625e-7,
+    "attention_bias": True,
+    "partial_rotary_factor": 0.5,
+}
+HF_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096},
+    "qwen2": _QWEN,
+    "qwen3": {**_QWEN, "head_dim": 128},
+    "glm": _GLM,
+    "glm4": _GLM,
+}
 
 
 def config_from_hf(values: dict[str, Any]) -> Config:
     """Read a ``config.json``. `ValueError` names what this family cannot do."""
     kind = values["model_type"]
+    values = {**HF_DEFAULTS[kind], **values}
     rope = {**(values.get("rope_scaling") or {}), **(values.get("rope_parameters") or {})}
     heads, width = values["num_attention_heads"], values["hidden_size"]
     head_width = values.get("head_dim") or width // heads
-    partial = values.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or (0.5 if kind in ("glm", "glm4") else 1.0)
+    partial = rope.get("partial_rotary_factor") or values.get("partial_rotary_factor") if kind in ("glm", "glm4") else None
     if (activation := values.get("hidden_act", "silu")) != "silu":
         raise ValueError(f"the activation {activation!r} is not one of this family (silu)")
-
-    window, window_from = values.get("sliding_window"), 0
-    if kind in ("qwen2", "qwen3"):
-        window = window if values.get("use_sliding_window") else None
-        window_from = values.get("max_window_layers", 0)
-    bias = bool(values.get("attention_bias", False))
+    window, window_from = _window_from_hf(values)
+    bias = values.get("attention_bias") or False
     return Config(
         vocab_size=values["vocab_size"],
         width=width,
@@ -269,19 +292,34 @@ def config_from_hf(values: dict[str, Any]) -> Config:
         hidden_width=values["intermediate_size"],
         context_length=values.get("max_position_embeddings", 2048),
         norm_epsilon=values.get("rms_norm_eps", 1e-6),
-        tied=bool(values.get("tie_word_embeddings", False)),
+        tied=values.get("tie_word_embeddings") or False,
         rope_theta=float(rope.get("rope_theta") or values.get("rope_theta") or 10_000.0),
         rope_scaling=_scaling_from_hf(rope),
-        rope_width=int(head_width * partial),
+        rope_width=int(head_width * (partial or 1.0)),
         rope_interleaved=kind in ("glm", "glm4"),
         window=window,
-        window_from=window_from if window is not None else 0,
-        qkv_bias=kind == "qwen2" or bias,
-        output_bias=bias and kind in ("llama", "qwen3"),
-        mlp_bias=bool(values.get("mlp_bias", False)),
+        window_from=window_from,
+        qkv_bias=kind == "qwen2" or (kind != "mistral" and bias),
+        output_bias=kind in ("llama", "qwen3") and bias,
+        mlp_bias=(kind == "llama" and values.get("mlp_bias")) or False,
         query_key_norm=kind == "qwen3",
         sandwich_norm=kind == "glm4",
     )
+
+
+def _window_from_hf(values: dict[str, Any]) -> tuple[int | None, int]:
+    """Size of the sliding window, and the first layer that has it."""
+    kind, window = values["model_type"], values.get("sliding_window")
+    if kind == "mistral":
+        return window, 0
+    if kind not in ("qwen2", "qwen3") or window is None or not values.get("use_sliding_window"):
+        return None, 0
+    if not (layers := values.get("layer_types")):
+        return window, values["max_window_layers"]
+    first = layers.index("sliding_attention") if "sliding_attention" in layers else len(layers)
+    if set(layers[first:]) - {"sliding_attention"}:
+        raise ValueError("layers with a sliding window must be the last ones")
+    return window, first
 
 
 def _scaling_from_hf(rope: dict[str, Any]) -> RopeScaling | None:
@@ -312,8 +350,8 @@ def hf_model_type(config: Config) -> str:
     return "llama" if config.window is None else "mistral"
 
 
-def config_to_hf(config: Config) -> dict[str, Any]:
-    """Write a ``config.json``."""
+def config_to_hf(config: Config) -> dict[str, Any] | None:
+    """Write a ``config.json``; None for a shape that no relative has."""
     kind = hf_model_type(config)
     values: dict[str, Any] = {
         "architectures": [HF_ARCHITECTURES[kind]],
@@ -349,14 +387,14 @@ def config_to_hf(config: Config) -> dict[str, Any]:
                 "high_freq_factor": scaling.high_frequency_factor,
                 "original_max_position_embeddings": scaling.original_context,
             }
-    return values
+    return values if config_from_hf(values) == config else None
 
 
 def weights_from_hf(tensors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """Undo what a relative stores differently; the names stay Hugging Face's. GLM keeps gate and up in one matrix."""
     result = {}
     for name, tensor in tensors.items():
-        if name.endswith("mlp.gate_up_proj.weight"):
+        if name.endswith("mlp.gate_up_proj.weight") and tensor.ndim == 2 and len(tensor) % 2 == 0:
             gate, up = tensor.chunk(2, dim=0)
             result[name.replace("gate_up_proj", "gate_proj")] = gate.contiguous()
             result[name.replace("gate_up_proj", "up_proj")] = up.contiguous()
