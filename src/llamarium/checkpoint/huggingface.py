@@ -64,9 +64,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise BadFileError(folder / INDEX, "has no weight_map.")
     tensors: dict[str, Tensor] = {}
+    present = {path.name for path in folder.iterdir()}
     for name in sorted(set(places.values())):
-        if Path(name).name != name:
-            raise BadFileError(folder / INDEX, f"names a file outside its folder: {name!r}.")
+        if name not in present:
+            raise BadFileError(folder / INDEX, f"names a file that is not in its folder: {name!r:.200}.")
         tensors |= read_safetensors(folder / name)
     return tensors
 
@@ -133,5 +134,5 @@ def read_stop_ids(folder: Path) -> frozenset[int]:
         except LlamariumError:
             continue  # both files are optional here; a broken config.json was already refused when the model was read
         ids = values.get("eos_token_id") if isinstance(values, dict) else None
-        found |= {number for number in (ids if isinstance(ids, list) else [ids]) if isinstance(number, int)}
+        found |= {number for number in (ids if isinstance(ids, list) else [ids]) if type(number) is int}
     return frozenset(found)

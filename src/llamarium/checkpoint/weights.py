@@ -59,7 +59,7 @@ def place_weights(
         with torch.device("meta"):
             model: Model = module.Model(config)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise BadFileError(path, f"describes a model that cannot be built: {error}.") from None
+        raise BadFileError(path, f"describes a model that cannot be built: {str(error).splitlines()[0]}.") from None
     state, used = {}, set()
     sized = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # a count model's tensors have any size
     for own, expected in model.state_dict().items():
@@ -76,7 +76,7 @@ def place_weights(
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise BadFileError(path, f"does not fit its model: {error}") from None
+        raise BadFileError(path, f"does not fit its model: {' '.join(str(error).split())}") from None
     return model
 
 
@@ -86,7 +86,9 @@ def foreign_name(own: str, names: Mapping[str, str]) -> str:
     >>> foreign_name("blocks.7.mlp.up_proj.weight", {"blocks.{}.mlp.up_proj": "blk.{}.ffn_up"})
     'blk.7.ffn_up.weight'
     """
-    stem, _, end = own.rpartition(".")
+    stem, dot, end = own.rpartition(".")
+    if not dot:
+        return own
     number = re.search(r"(?<=\.)\d+(?=\.)", stem)
     if number is None:
         return f"{names.get(stem, stem)}.{end}"
