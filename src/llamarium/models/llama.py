@@ -88,20 +88,21 @@ class Config:
     @classmethod
     def sized(cls, num_parameters: float, *, vocab_size: int, context_length: int) -> Config:
         """The shape nearest to `num_parameters` (embeddings counted), with about as many layers as width / 64."""
-        best: tuple[float, Config] | None = None
+        best: tuple[float, int, Config | None] = (math.inf, 0, None)
         for width in (*range(32, 256, 32), *range(256, 8192 + 1, 64)):
             heads = width // (64 if width >= 256 else 32)
             kv_heads = heads // 4 if width >= 1024 and heads % 4 == 0 else heads
             one = cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=1, heads=heads, kv_heads=kv_heads)
             first, second = one.num_parameters(), replace(one, layers=2).num_parameters()
-            layers = 1 + round((num_parameters - first) / (second - first))
-            if 0.75 <= layers / (width / 64) <= 1.5 and layers >= 2:
-                off = abs(first + (layers - 1) * (second - first) - num_parameters)
-                if best is None or off < best[0]:
-                    best = off, replace(one, layers=layers)
-        if best is None:
-            raise ValueError(f"no shape has about {num_parameters:,.0f} weights with a vocabulary of {vocab_size}")
-        return best[1]
+            layers = max(2, 1 + round((num_parameters - first) / (second - first)))
+            size = first + (layers - 1) * (second - first)
+            # A size twice as wrong weighs as much as seven times too many or too few layers for the width.
+            wrong = abs(math.log(size / num_parameters)) + 0.36 * abs(math.log(layers / (width / 64)))
+            best = min(best, (wrong, size, replace(one, layers=layers)), key=lambda found: found[0])
+        _, size, config = best
+        if config is None or not num_parameters / 2 <= size <= num_parameters * 2:
+            raise ValueError(f"no shape has about {num_parameters:,.0f} weights with a vocabulary of {vocab_size:,}")
+        return config
 
     def num_parameters(self) -> int:
         """Number of weights of a model of this shape."""
