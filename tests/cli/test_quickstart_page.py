@@ -298,6 +298,8 @@ def test_hostile_strings_are_inert_in_every_field() -> None:
     for group in ("dropped", "languages"):
         results["text"][group] = {HOSTILE: 3}
     results["text"]["examples"] = {HOSTILE: [HOSTILE]}
+    for citation in results["ask"][0]["citations"]:
+        citation["highlights"] = [[0, len(HOSTILE)]]
     html = render(results)
     reader = Reader(html)
     assert not reader.open
