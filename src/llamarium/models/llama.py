@@ -94,6 +94,8 @@ class Config:
             kv_heads = heads // 4 if width >= 1024 and heads % 4 == 0 else heads
             one = cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=1, heads=heads, kv_heads=kv_heads)
             first, second = one.num_parameters(), replace(one, layers=2).num_parameters()
+            if first > num_parameters:  # and so has every wider shape
+                break
             layers = max(2, 1 + round((num_parameters - first) / (second - first)))
             size = first + (layers - 1) * (second - first)
             # A size twice as wrong weighs as much as seven times too many or too few layers for the width.
