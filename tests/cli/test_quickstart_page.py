@@ -411,13 +411,15 @@ def test_bad_news_is_told(change: Callable[[dict[str, Any]], None], language: st
         assert words["found_unexpected"] in text
 
 
-def test_an_answer_that_is_the_quote_is_not_said_twice() -> None:
+@pytest.mark.parametrize(("answer", "times"), [("{0}\n\n{1}", 1), ("{0}", 1), ("", 1), ("In short: {0}", 2)])
+def test_an_answer_that_is_its_quotes_is_not_said_twice(answer: str, times: int) -> None:
     results = sample()
-    quote = "The llama eats grass."
+    quotes = ["The llama eats grass.", "It sleeps at night.\n"]
+    citation = results["ask"][0]["citations"][0]
     results["ask"] = results["ask"][:1]
-    results["ask"][0]["citations"] = [{**results["ask"][0]["citations"][0], "quote": quote, "highlights": []}]
-    results["ask"][0]["answer"] = quote
-    assert Reader(render(results)).text.count(quote) == 1
+    results["ask"][0]["citations"] = [{**citation, "quote": quote, "highlights": []} for quote in quotes]
+    results["ask"][0]["answer"] = answer.format(*quotes)
+    assert Reader(render(results)).text.count(quotes[0]) == times
 
 
 def test_without_matplotlib_the_numbers_stay(monkeypatch: pytest.MonkeyPatch, language: str) -> None:

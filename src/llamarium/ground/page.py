@@ -146,7 +146,7 @@ _STYLE = """\
   --accent: #3f7565; --accent-wash: #e4eee9; --warn: #9a5415; --warn-wash: #f8ecdd; --mark: #f6e3a1;
   --line-1: #3f7565; --line-2: #b1641f; --line-3: #3c6cad; --line-4: #a8446d; --line-5: #6d55a8; --line-6: #5d6a22;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --ink: #e7e5e0; --soft: #9ca3ad; --paper: #17191c; --card: #1f2226; --line: #363a40;
     --accent: #86bfac; --accent-wash: #22332e; --warn: #e3a768; --warn-wash: #352a1d; --mark: #6b5917;
@@ -195,10 +195,9 @@ pre, code { font-size: .88rem;
   font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 mark { background: var(--mark); color: inherit; border-radius: .2rem; padding: 0 .1em; }
 @media print {
-  :root { color-scheme: light;
-    --ink: #000; --soft: #444; --paper: #fff; --card: #f4f4f4; --line: #ccc; --accent: #2d5a4d; --mark: #f6e3a1; }
-  main { max-width: none; padding: 0; } body { font-size: 10.5pt; }
-  h2, h3, thead { break-after: avoid; } figure, tr, .tiles, blockquote { break-inside: avoid; } .wide { overflow: visible; }
-  details::details-content { content-visibility: visible; block-size: auto; }
+  :root { color-scheme: light; --ink: #000; --soft: #444; --paper: #fff; --card: #f4f4f4; }
+  main { max-width: none; padding: 0; } body { font-size: 10.5pt; } h2 { margin-top: 2rem; }
+  h2, h3, thead { break-after: avoid; } figure, section, tr, pre, blockquote, .tiles, .card { break-inside: avoid; }
+  .wide { overflow: visible; } details::details-content { content-visibility: visible; block-size: auto; }
 }
 """

@@ -300,9 +300,8 @@ def _quoted(asked: Results, voice: Voice) -> Html:
     )
     parts: list[Html] = []
     if asked["found"]:
-        answer = asked["answer"].strip()
-        if answer and answer not in (citation["quote"].strip() for citation in citations):
-            parts.append(element("p", answer, class_="answer"))
+        if _says_more(asked["answer"], citations):
+            parts.append(element("p", asked["answer"], class_="answer"))
         parts += [_citation(citation, voice) for citation in citations]
         if not expected:
             parts.append(element("p", voice("found_unexpected"), class_="warn"))
@@ -310,6 +309,13 @@ def _quoted(asked: Results, voice: Voice) -> Html:
         parts.append(element("p", voice("not_found"), class_="not-found"))
         parts.append(element("p", voice("not_found_unexpected" if expected else "not_found_lead"), class_="warn" if expected else "soft"))
     return element("div", head, *parts, class_="column")
+
+
+def _says_more(answer: str, citations: Sequence[Results]) -> bool:
+    """Whether the answer is more than its quotes one after the other, which stand below it anyway."""
+    for citation in citations:
+        answer = answer.replace(citation["quote"].strip(), "", 1)
+    return bool(answer.strip())
 
 
 def _citation(citation: Results, voice: Voice) -> Html:
@@ -381,7 +387,8 @@ td small { display: block; line-height: 1.4; } .done { color: var(--accent); }
 .change { margin: 0 0 .6rem auto; padding: .2rem .8rem; border-radius: 2rem; font-weight: 600;
   background: var(--accent); color: var(--paper); }
 .pieces { font-size: 1.02rem; line-height: 2.1; }
-.pieces span { white-space: pre-wrap; padding: .2rem .1rem; border-radius: .25rem; margin-right: 2px;
+.pieces span { display: inline-block; max-width: 100%; line-height: 1.5;
+  white-space: pre-wrap; padding: .2rem .1rem; border-radius: .25rem; margin-right: 2px;
   background: var(--card); box-shadow: inset 0 -2px var(--line); }
 .pieces span:nth-child(even) { background: var(--accent-wash); }
 .speech { font-family: ui-serif, Georgia, "Songti SC", "Noto Serif CJK SC", serif; font-size: 1.08rem; padding: 1rem 1.25rem; }

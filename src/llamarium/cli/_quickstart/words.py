@@ -102,8 +102,8 @@ WORDS: dict[str, dict[str, str]] = {
         "A network that starts from nothing had {time} here.",
         # 4 speak
         "speak": "Speak",
-        "speak_lead": "Your own LLaMA goes on writing. It has trained for {time}: it knows how your text looks, not what it means. "
-        "Enjoy it, do not believe it.",
+        "speak_lead": "Your own LLaMA goes on writing. It has trained for {time}: it has learned something of how your text looks, "
+        "and nothing of what it means. Enjoy it, do not believe it.",
         "speed": "tokens a second",
         "repetition": "repetition",
         "repetition_note": "of its 4-grams had come before",
@@ -222,7 +222,7 @@ WORDS: dict[str, dict[str, str]] = {
         "why_packers": "为什么没有超过压缩程序？学习部分里的任何短语，只要再次出现，它从第一秒起就能照抄；"
         "而从零开始的网络在这里只有 {time}。",
         "speak": "说话",
-        "speak_lead": "您自己的 LLaMA 接着往下写。它只训练了 {time}：它知道您的文本长什么样，不知道是什么意思。可以欣赏，不要相信。",
+        "speak_lead": "您自己的 LLaMA 接着往下写。它只训练了 {time}：学到了一点您的文本的样子，完全不懂其中的意思。可以欣赏，不要相信。",
         "speed": "词元每秒",
         "repetition": "重复率",
         "repetition_note": "四元片段的重复比例",
