@@ -212,3 +212,60 @@ def test_control_one_switch_left_on_is_noticed(guarded: Guarded, name: str) -> N
 def test_control_the_hubs_library_reports_when_nobody_tells_it_not_to(guarded: Guarded) -> None:
     with pytest.raises(AssertionError, match="huggingface_hub reports"):
         assert_off(guarded, left_out=("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK"))
+
+
+# The whole chain, verb after verb in one child, and the quickstart where there is no network at all.
+
+CHAIN = """
+import sys
+from pathlib import Path
+from llamarium.cli.main import run
+words = "the quick brown fox jumps over the lazy dog and a llama eats grass while it rains in the hills".split()
+for number in range(40):
+    text = " ".join(words[(number * i + i * i) % len(words)] for i in range(200 + number))
+    Path("docs").mkdir(exist_ok=True)
+    Path(f"docs/{number}.txt").write_text(text)
+Path("recipe.yaml").write_text(
+    "name: tiny\\n"
+    "data: {corpus: corpus, tokenizer: tok}\\n"
+    "model: {width: 32, layers: 1, heads: 2}\\n"
+    "train: {steps: 3, batch_tokens: 128, sequence_length: 32, precision: float32}\\n"
+)
+for arguments in (
+    ["prepare", "docs", "--out", "corpus"],
+    ["tokenizer", "train", "corpus", "--vocab-size", "300", "--out", "tok"],
+    ["tokenizer", "inspect", "tok", "a llama"],
+    ["train", "recipe.yaml", "--dry-run"],
+    ["train", "recipe.yaml"],
+    ["train", "recipe.yaml", "--resume"],
+    ["evaluate", "runs/tiny", "--data", "corpus", "--json"],
+    ["generate", "runs/tiny", "a llama", "--max-tokens", "4", "--json"],
+    ["chat", "runs/tiny", "hello", "--max-tokens", "2"],
+    ["export", "runs/tiny", "--to", "hf", "--out", "exported"],
+    ["index", "docs", "--out", "docs.index"],
+    ["ask", "What does a llama eat?", "--index", "docs.index"],
+):
+    code = run(arguments)
+    assert code == 0, (arguments, code)
+"""
+
+
+def test_the_whole_chain_stays_on_this_machine(guarded: Guarded) -> None:
+    child = guarded.run("-c", CHAIN)
+    assert child.returncode == 0, child.stderr
+    assert guarded.tried() == []
+
+
+@pytest.mark.slow
+def test_quickstart_ends_well_without_any_network(guarded: Guarded) -> None:
+    """In a network namespace without routes, where no library, compiled or not, can reach anything."""
+    command = ["unshare", "--net", "--map-root-user", sys.executable, "-m", "llamarium", "quickstart", "--minutes", "1", "--out", "qs"]
+    if subprocess.run(["unshare", "--net", "--map-root-user", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no network namespaces")
+    child = subprocess.run(
+        command, env=guarded.environment, capture_output=True, encoding="utf-8", check=False, timeout=280, cwd=guarded.home
+    )
+    assert child.returncode == 0, child.stderr
+    assert guarded.tried() == []
+    report = (guarded.home / "qs" / "report.html").read_text(encoding="utf-8")
+    assert "llamarium pull smollm2-135m-instruct" in report
