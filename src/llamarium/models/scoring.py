@@ -8,7 +8,7 @@ Does not know: text, bytes, files.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +64,8 @@ def log2_probabilities(
         w for number, ids in enumerate(documents) if len(ids) > 1 for w in windows(len(ids), context_length=context_length, document=number)
     ]
     jobs.sort(key=lambda w: w.last - w.first, reverse=True)
-    training = model.training
-    model.eval()
     context = torch.autocast(device.type, autocast) if autocast is not None else contextlib.nullcontext()
-    with progress.task(name, sum(w.last - w.first for w in jobs)) as work, context:
+    with _evaluating(model), progress.task(name, sum(w.last - w.first for w in jobs)) as work, context:
         while jobs:
             longest = jobs[0].last - jobs[0].first
             batch, jobs = jobs[: max(1, BATCH_TOKENS // longest)], jobs[max(1, BATCH_TOKENS // longest) :]
@@ -84,8 +82,17 @@ def log2_probabilities(
                 results[w.document][w.scored - 1 : w.last] = scores[done : done + w.last - w.scored + 1]
                 done += w.last - w.scored + 1
             work.advance(sum(w.last - w.first for w in batch))
-    model.train(training)
     return results
+
+
+@contextlib.contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def _score(model: Model, ids_BT: Tensor, rows_N: Tensor, places_N: Tensor, targets_N: Tensor) -> NDArray[np.float64]:
