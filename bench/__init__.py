@@ -1,0 +1,1 @@
+"""Speed beside a peer: ratios of medians in one interleaved run. Never a test."""
