@@ -48,7 +48,7 @@ def command(
     with _open(docs, index) as opened:
         answer = ask(opened, question)
         for path in answer.dropped:
-            progress.say(f"a quote from {_shown(path)} was dropped: the document is not what was indexed; make the index again")
+            progress.say(f"a quote from {shown(path)} was dropped: the document is not what was indexed; make the index again")
         if model is not None and answer.found:
             answer = replace(answer, answer=_phrased(model, question, answer))
     answer = replace(answer, seconds=time.perf_counter() - begin)
@@ -65,7 +65,7 @@ def command(
         return
     quotes = [citation.quote for citation in answer.citations]
     if answer.answer != "\n\n".join(quotes):
-        print_text(_shown(answer.answer) + "\n")
+        print_text(shown(answer.answer) + "\n")
     print_text("\n\n".join(f"{_marked(citation.quote, question)}\n    -- {_place(citation)}" for citation in answer.citations))
 
 
@@ -83,7 +83,7 @@ def _open(docs: str | None, index: Path | None) -> Index:
     begin = time.monotonic()
     opened = build_in_memory([docs])
     for bad in opened.bad_documents[:MOST_LISTED]:
-        progress.say(f"left out {_shown(bad.path)}: {_shown(bad.reason)}")
+        progress.say(f"left out {shown(bad.path)}: {shown(bad.reason)}")
     if len(opened.bad_documents) > MOST_LISTED:
         progress.say(f"and {len(opened.bad_documents) - MOST_LISTED:,} more files")
     if time.monotonic() - begin > SLOW:
@@ -104,7 +104,7 @@ def _phrased(model: str, question: str, answer: Answer) -> str:
 
 
 def _place(citation: Citation) -> str:
-    return f"{_shown(citation.document)}:{citation.start}-{citation.end}"
+    return f"{shown(citation.document)}:{citation.start}-{citation.end}"
 
 
 def _marked(quote: str, question: str) -> str:
@@ -112,14 +112,14 @@ def _marked(quote: str, question: str) -> str:
     from llamarium.apps.ask.answer import highlights
 
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return _shown(quote)
+        return shown(quote)
     parts, done = [], 0
     for start, end in highlights(quote, question):
-        parts += [_shown(quote[done:start]), f"\x1b[1m{_shown(quote[start:end])}\x1b[0m"]
+        parts += [shown(quote[done:start]), f"\x1b[1m{shown(quote[start:end])}\x1b[0m"]
         done = end
-    return "".join([*parts, _shown(quote[done:])])
+    return "".join([*parts, shown(quote[done:])])
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Text of others, with control characters as visible marks; offsets and JSON keep what it really is."""
     return _CONTROLS.sub("\ufffd", text)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llamarium.cli._output import print_text
+from llamarium.cli.ask import shown
 
 MOST_LISTED = 20
 
@@ -23,7 +24,7 @@ def command(
 
     with build(docs, out) as index:
         for bad in index.bad_documents[:MOST_LISTED]:
-            progress.say(f"left out {bad.path}: {bad.reason}")
+            progress.say(f"left out {shown(bad.path)}: {shown(bad.reason)}")
         if len(index.bad_documents) > MOST_LISTED:
             progress.say(f"and {len(index.bad_documents) - MOST_LISTED:,} more files")
         print_text(f"{index.num_documents:,} documents, {index.num_passages:,} passages: {out}")

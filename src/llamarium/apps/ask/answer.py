@@ -26,6 +26,7 @@ from llamarium.text.document import read
 
 THRESHOLD = 0.5  # of the support: half of what is asked; see the questions in tests/apps/ask
 NEVER_NAMED = 2.0
+FEWEST_PASSAGES = 50  # a handful does not tell what is rare: where there are fewer, words are weighed as if there were so many
 NUM_PASSAGES = 30
 MOST_SENTENCES = 3
 LONGEST_QUOTE = 500  # characters
@@ -167,7 +168,7 @@ def _weights(index: Index, asked: Question) -> dict[Wanted, float]:
             if all(map(frequency, neighbours)):
                 wanted = Wanted((wanted.character,), character=wanted.character, beginning=True)
         num = frequency(wanted)
-        rarity = math.log(1 + (index.num_passages - num + 0.5) / (num + 0.5))
+        rarity = math.log(1 + (max(index.num_passages, FEWEST_PASSAGES) - num + 0.5) / (num + 0.5))
         # A Chinese word has two characters, and each of them is asked for.
         weights[wanted] = rarity * (1.0 if num else NEVER_NAMED) * (0.5 if wanted.character else 1.0)
     return weights

@@ -40,7 +40,8 @@ TIME_LIMIT = 60.0  # seconds for one statement on a file from anywhere
 
 _TABLES = {
     "documents": (
-        "CREATE TABLE documents (id INTEGER PRIMARY KEY, path TEXT, title TEXT, text TEXT, sha256 TEXT, file TEXT, size INTEGER, modified INTEGER)"
+        "CREATE TABLE documents "
+        "(id INTEGER PRIMARY KEY, path TEXT, title TEXT, text TEXT, sha256 TEXT, file TEXT, size INTEGER, modified INTEGER)"
     ),
     "passages": (
         "CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER, start INTEGER, body INTEGER, end INTEGER, heading TEXT)"

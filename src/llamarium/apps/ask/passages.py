@@ -10,13 +10,14 @@ Everything but white space is in exactly one passage, and within a passage in ex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 LARGEST = 900
 SMALL = 300  # a passage of fewer characters takes the beginning of a paragraph that does not fit as a whole
 LONGEST_SENTENCE = 400
-LONGEST_HEADING = 100
+LONGEST_HEADING = 120  # characters of its line
+LOWEST = 9  # level of a heading that only looks like one
 
 Span = tuple[int, int]
 
@@ -116,77 +117,82 @@ def sentences(text: str, start: int, end: int) -> list[Span]:
 
 
 def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
-    """Headings and paragraphs: span, and for a heading its level (1 is the highest) and its words."""
-    lines = [match.span() for match in _LINE.finditer(text)]
-    end_of_words = len(text.rstrip())
+    """Headings, paragraphs and fenced code: span, and for a heading its level (1 is the highest) and its words."""
+    spans = [match.span() for match in _LINE.finditer(text)]
+    lines = [text[start:end] for start, end in spans]
     ranks: dict[str, int] = {}  # underline characters in the order they appear, as reStructuredText ranks them
-    paragraph: list[Span] = []
     fence = ""
-    number = 0
+    first = number = 0  # lines of the paragraph so far: from `first` to before `number`
 
-    def flush() -> Iterator[tuple[Span, int, str]]:
-        if not paragraph:
-            return
-        span = _trim(text, paragraph[0][0], paragraph[-1][1])
-        title = text[span[0] : span[1]] if len(paragraph) == 1 and not fence else ""
-        after_blank = number >= len(lines) or not text[slice(*lines[number])].strip()
-        is_followed = after_blank and span[1] < end_of_words
-        if title and is_followed and _looks_like_heading(title):
-            yield span, 9, " ".join(title.split())
-        else:
-            yield span, 0, ""
-        paragraph.clear()
+    def paragraph() -> Iterator[tuple[Span, int, str]]:
+        if first < number:
+            yield _trim(text, spans[first][0], spans[number - 1][1]), 0, ""
 
     while number < len(lines):
-        start, end = lines[number]
-        line = text[start:end]
-        mark = _FENCE.match(line)
-        if fence or mark:
-            if mark and not fence:
-                yield from flush()
-                fence = mark[1]
-            elif mark and mark[1] == fence:
+        mark = _FENCE.match(lines[number])
+        if fence:
+            if mark and mark[1] == fence:
                 fence = ""
-            paragraph.append((start, end))
+                number += 1
+                yield from paragraph()
+                first = number
+            else:
+                number += 1
+        elif mark:
+            yield from paragraph()
+            first = number
+            fence = mark[1]
             number += 1
-            if not fence:
-                span = _trim(text, paragraph[0][0], paragraph[-1][1])
-                paragraph.clear()
-                yield span, 0, ""
-            continue
-        if not line.strip():
-            yield from flush()
+        elif not lines[number].strip():
+            yield from paragraph()
             number += 1
-            continue
-        marked = _MARKED.match(line)
-        if marked:
-            yield from flush()
-            yield _trim(text, start, end), len(marked[1]), marked[2].strip().rstrip("#").strip()
+            first = number
+        elif heading := _heading(lines, number, ranks, begins=first == number):
+            yield from paragraph()
+            num_lines, level, title = heading
+            yield _trim(text, spans[number][0], spans[number + num_lines - 1][1]), level, title
+            number += num_lines
+            first = number
+        else:
             number += 1
-            continue
-        below = text[slice(*lines[number + 1])] if number + 1 < len(lines) else ""
-        underline = _UNDERLINE.match(below)
-        title = " ".join(line.split())
-        fits = len(title) <= LONGEST_HEADING and len(below.strip()) >= min(3, len(title))
-        if underline and not paragraph and fits and not _UNDERLINE.match(line):
-            level = ranks.setdefault(underline[1], len(ranks) + 1)
-            yield _trim(text, start, lines[number + 1][1]), level, title
-            number += 2
-            continue
-        paragraph.append((start, end))
-        number += 1
-    yield from flush()
+    yield from paragraph()
+
+
+def _heading(lines: Sequence[str], number: int, ranks: dict[str, int], *, begins: bool) -> tuple[int, int, str] | None:
+    """How many lines the heading at line `number` has, its level and its words. `begins`: nothing stands right above it."""
+    line = lines[number]
+    if len(line) > LONGEST_HEADING:
+        return None
+    if marked := _MARKED.match(line):
+        return 1, len(marked[1]), marked[2].strip().rstrip("#").strip()
+    if not begins or number + 1 == len(lines):
+        return None
+    title = " ".join(line.split())
+    below = lines[number + 1]
+    underline = _UNDERLINE.match(below)
+    if underline and len(below) <= LONGEST_HEADING and not _UNDERLINE.match(line):
+        return 2, ranks.setdefault(underline[1], len(ranks) + 1), title
+    following = next((number for number in range(number + 1, len(lines)) if lines[number].strip()), None)
+    if following is None:
+        return None
+    apart = following > number + 1
+    if _SIGNATURE.fullmatch(title):
+        # What is defined is told below: further in, or in words right there.
+        deeper = _margin(lines[following]) > _margin(line)
+        told = not apart and _margin(below) == _margin(line) and below.strip()[0].isupper() and not _SIGNATURE.fullmatch(below.strip())
+        return (1, LOWEST, title) if (apart and deeper) or told else None
+    return (1, LOWEST, title) if apart and _looks_like_heading(title) else None
 
 
 def _looks_like_heading(title: str) -> bool:
-    """A short line by itself that does not end like a sentence, which Markdown's reader leaves of a heading; a signature."""
-    if len(title) > LONGEST_HEADING:
-        return False
-    if _SIGNATURE.fullmatch(title):
-        return True
+    """A short line that does not end like a sentence, which is all that Markdown's reader leaves of a heading."""
     if not title[0].isalnum() or title.endswith(_NO_HEADING_END) or _NEVER_IN_HEADINGS.search(title):
         return False
     return not _ITEM.match(title) or bool(_NUMBERED_HEADING.match(title))
+
+
+def _margin(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
 
 
 def _fitting(text: str, span: Span, held: list[Span]) -> list[Span]:
@@ -211,7 +217,7 @@ def _items(text: str, start: int, end: int) -> Iterator[Span]:
             item = _ITEM.match(text, line_start, end)
             previous += len(item[0]) + 4 if item else 0
             continue
-        indentation = len(match[0]) - len(match[0].lstrip(" \t"))
+        indentation = _margin(match[0])
         item = _ITEM.match(text, line_start, end)
         opened = text[line_start - 2] in ":,([{"  # code, or a sentence that goes on
         if item or (indentation > previous + 1 and not opened):

@@ -125,9 +125,8 @@ def search_terms(text: str) -> str:
 @functools.lru_cache(maxsize=1 << 16)
 def _terms(word: str) -> tuple[str, ...]:
     bare = _SUFFIX.sub("", word)
-    if bare.isascii() and bare.isalpha() and (bare.islower() or bare.istitle()):
-        return (stem(bare.lower()),)
-    parts = [stem(_fold(part)) for part in _PARTS.findall(bare)]
+    is_plain = bare.isalpha() and (bare.islower() or bare.istitle() or not bare.isascii())
+    parts = [] if is_plain else [stem(_fold(part)) for part in _PARTS.findall(bare)]
     whole = stem(_fold(bare)) if bare.isalpha() else _fold(bare)
     return tuple(dict.fromkeys(term[:LONGEST_TERM] for term in (whole, *parts) if term))
 
@@ -135,7 +134,7 @@ def _terms(word: str) -> tuple[str, ...]:
 def _fold(word: str) -> str:
     if word.isascii():
         return word.lower()
-    return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))
+    return "".join(c for c in unicodedata.normalize("NFD", word.casefold()) if not unicodedata.combining(c))
 
 
 @functools.lru_cache(maxsize=1 << 16)
