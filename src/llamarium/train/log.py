@@ -41,7 +41,8 @@ class RunLog:
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a log; a last line that a crash tore is left out."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    # Bytes and their line ends alone: a tear may go through a character, and a sample may hold others' line ends (U+2028).
+    for text in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             line = json.loads(text)
         except ValueError:
