@@ -20,10 +20,8 @@ from llamarium.train.run import ADAPTER, MODEL, Run
 
 def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
     """Train, then write the model and the report; returns the path of the model. The report is written after Ctrl-C, too."""
-    model = run.folder / MODEL
-    if run.share() >= 1 and model.is_dir():
-        progress.say(f"{run.folder} has already reached its end.")
-        return model
+    if run.share() >= 1:
+        progress.say(f"{run.folder} has already reached its end; its model is written again.")
     try:
         train(run, speak=speak)
     except Interrupted:
@@ -35,13 +33,13 @@ def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
         write_adapter(run)
         lora.fuse(run.model)
     write_model(run)
-    return model
+    return run.folder / MODEL
 
 
 def write_model(run: Run) -> None:
-    """Write ``model/``, a Hugging Face folder, and the report."""
-    huggingface.save_folder(run.folder / MODEL, run.model, run.tokenizer)
+    """Write the report, and then ``model/``, a Hugging Face folder: where there is one, everything is there."""
     write_report(run.folder)
+    huggingface.save_folder(run.folder / MODEL, run.model, run.tokenizer)
 
 
 def write_adapter(run: Run) -> None:
