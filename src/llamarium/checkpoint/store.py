@@ -23,7 +23,7 @@ from llamarium.ground.errors import LlamariumError
 from llamarium.ground.failpoints import reached
 
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-NAME = re.compile(r"step-(\d{8,})")
+NAME = re.compile(r"step-([0-9]{8,})")
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,12 @@ def write(folder: Path, step: int, *, weights: Mapping[str, Tensor], optimizer: 
 
 def steps(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first, valid or not."""
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def read(path: Path) -> Checkpoint:
@@ -74,10 +78,15 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, rejected
 
 
-def prune(folder: Path, *, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and what killed writers left behind."""
+def prune(folder: Path, *, step: int, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints up to `step`, which has just been written, and what killed writers left behind.
+
+    Those after it go, too: they were rejected or rolled back, and must neither count as kept nor be taken for the newest.
+    """
     files.remove_leftovers(folder)
-    for path in steps(folder)[keep:]:
+    found = steps(folder)
+    later = [path for path in found if _step(path) > step]
+    for path in [*later, *found[len(later) + keep :]]:
         reached("before-prune")
         # The manifest goes first: from then on the folder does not exist for a loader, however far removal gets.
         (path / files.MANIFEST).unlink(missing_ok=True)

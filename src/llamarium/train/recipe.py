@@ -19,6 +19,8 @@ from llamarium.ground import config
 from llamarium.ground.config import Section
 from llamarium.ground.errors import RecipeError, nearest
 from llamarium.models import families, family
+from llamarium.optim import OPTIMIZERS, SCHEDULES
+from llamarium.train.objectives import OBJECTIVES
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMBG]?)")
 UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
@@ -53,7 +55,7 @@ class ModelSection(Section, extra="allow", populate_by_name=True):
 class Train(Section):
     """How long, on how much at a time, how fast."""
 
-    objective: Literal["lm"] = "lm"
+    objective: str = "lm"
     steps: PositiveInt | None = None
     tokens: PositiveInt | None = None
     minutes: PositiveFloat | None = None
@@ -155,6 +157,13 @@ def read(path: Path, settings: Iterable[str] = ()) -> Recipe:
 def build(values: dict[str, Any], *, name: str = "recipe") -> Recipe:
     """Check a recipe; what is wrong is said in one sentence with the nearest right thing."""
     recipe = config.validate(Recipe, values, name=name)
+    for key, chosen, there in (
+        ("train.objective", recipe.train.objective, OBJECTIVES),
+        ("optimizer.name", recipe.optimizer.name, OPTIMIZERS),
+        ("optimizer.schedule", recipe.optimizer.schedule, SCHEDULES),
+    ):
+        if chosen not in there:
+            raise RecipeError(f"{name}: unknown {key} {chosen!r}.", hint=nearest(chosen, there))
     if recipe.model.start is None:
         known = [*family_fields(recipe.model.family), "family", "size", "from"]
         for key in recipe.model.fields():

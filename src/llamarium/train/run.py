@@ -8,6 +8,7 @@ Does not know: how a step is done.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,11 @@ from llamarium import optim
 from llamarium.adapt import lora
 from llamarium.checkpoint import store
 from llamarium.checkpoint.open import open_model
-from llamarium.checkpoint.weights import build_config
+from llamarium.checkpoint.weights import MAX_LAYERS, build_config
 from llamarium.ground import files, progress
 from llamarium.ground.config import read_yaml
 from llamarium.ground.device import fast_dtype, pick_device, random_state, restore_random_state, seed_all
-from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, UsageError, nearest
+from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, UsageError
 from llamarium.models import family
 from llamarium.models.model import Network
 from llamarium.text.corpus import open_corpus
@@ -36,7 +37,6 @@ from llamarium.tokens.shards import Shards
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer
 from llamarium.train.log import RunLog
-from llamarium.train.objectives import OBJECTIVES
 from llamarium.train.recipe import Recipe, build, parse_size
 
 RECIPE, LOG, CHECKPOINTS, MODEL, ADAPTER, TOKENS, TOKENIZER = (
@@ -65,7 +65,7 @@ class Run:
     device: torch.device
     precision: torch.dtype
     log: RunLog
-    data: list[str]  # SHA-256 of the shards, in order: what `samples_consumed` counts in
+    identity: dict[str, Any]  # what must not change between a checkpoint and its resume; stands in `state.json`
     step: int = 0
     samples_consumed: int = 0
     tokens: int = 0
@@ -99,24 +99,18 @@ class Run:
             "samples_consumed": self.samples_consumed,
             "tokens": self.tokens,
             "seconds": self.seconds,
-            "data": self.data,
-            "tokenizer_sha256": self.tokenizer.sha256,
+            **self.identity,
         }
         if self.recipe.lora is None:
             kind = type(self.model).__module__.rsplit(".", 1)[-1]
             state["model"] = {"family": kind, "config": dataclasses.asdict(self.model.config)}
         path = store.write(self.checkpoints, self.step, weights=self.learning(), optimizer=moments | random_state(), state=state)
-        store.prune(self.checkpoints, keep=self.recipe.train.keep)
+        store.prune(self.checkpoints, step=self.step, keep=self.recipe.train.keep)
         return path
 
     def restore(self, checkpoint: store.Checkpoint) -> None:
         """Go back to the moment of `checkpoint`: weights, moments, random state, place in the data."""
-        state = checkpoint.state
-        if state.get("tokenizer_sha256") != self.tokenizer.sha256:
-            raise UsageError(f"{self.folder}: the tokenizer is not the one this run began with.", hint="Put it back, or start a new run.")
-        if state.get("data") != self.data:
-            raise UsageError(f"{self.folder}: the training data is not what this run began with.", hint="Put it back, or start a new run.")
-        learning = self.learning()
+        learning, state = self.learning(), checkpoint.state
         if learning.keys() != checkpoint.weights.keys():
             raise BadFileError(checkpoint.path, "holds other weights than this recipe trains.")
         with torch.no_grad():
@@ -141,11 +135,14 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
         raise ExistsError(f"{folder} is a file.", hint="Give the recipe another name.")
     if existing:
         recipe = _reconcile(recipe, folder)
+        for place in (folder, folder / CHECKPOINTS):
+            files.remove_leftovers(place)
     elif folder.exists():
         _clear(folder)
-    seed_all(recipe.seed)
     device = pick_device(recipe.train.device)
     precision = fast_dtype(device) if recipe.train.precision == "auto" else getattr(torch, recipe.train.precision)
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": str(precision).removeprefix("torch.")})})
+    seed_all(recipe.seed)  # here, because measuring the fast type draws numbers, and a resume does not measure again
     corpus = recipe.data.corpus
     ready = (corpus / token_shards.INDEX).is_file()
     texts = None if ready else open_corpus(corpus)
@@ -172,14 +169,17 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
     checkpoint, rejected = store.newest(folder / CHECKPOINTS) if existing else (None, [])
     for sentence in rejected:
         progress.say(f"A checkpoint was passed over: {sentence}")
+    if rejected and checkpoint is None:
+        progress.say(f"No checkpoint of {folder} is left that is whole: it starts again from its beginning.")
+    identity = _identity(order, tokenizer, model)
+    if checkpoint is not None:
+        _check_identity(folder, checkpoint.state, identity)
     if not existing:
         tokenizer.save(folder / TOKENIZER)
-        resolved = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": str(precision).removeprefix("torch.")})})
-        files.write_text(folder / RECIPE, resolved.dump())
+    files.write_text(folder / RECIPE, recipe.dump())
     log = RunLog(folder / LOG, after_step=None if checkpoint is None else checkpoint.state["step"])
-    data = [shard.sha256 for shard in order.shards]
     validation = _validation_documents(shards, num_tokens=recipe.train.validation_tokens, seed=recipe.seed)
-    run = Run(folder, recipe, model, tokenizer, order, validation, optimizer, device, precision, log, data)
+    run = Run(folder, recipe, model, tokenizer, order, validation, optimizer, device, precision, log, identity)
     if checkpoint is not None:
         run.restore(checkpoint)
         progress.say(f"Resuming {folder} at step {run.step}.")
@@ -192,7 +192,7 @@ def describe(recipe: Recipe, run: Run | None = None) -> list[str]:
     """What a run is going to be, in a few lines: weights, tokens, memory, disk. Without `run`, nothing is written for it."""
     if run is None:
         ready = (recipe.data.corpus / token_shards.INDEX).is_file()
-        model, _ = _model_and_tokenizer(recipe, None if ready else open_corpus(recipe.data.corpus), None)
+        model, _ = _model_and_tokenizer(recipe, None if ready else open_corpus(recipe.data.corpus), None, place="meta")
         if recipe.lora is not None:
             lora.add(model, rank=recipe.lora.rank, alpha=recipe.lora.alpha, targets=recipe.lora.targets)
     else:
@@ -233,18 +233,47 @@ def _reconcile(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run left that was stopped before it began; anything else in the folder is not ours to remove."""
-    files.remove_leftovers(folder)
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TOKENS, TOKENIZER))
+    """Remove what a run left that was stopped before it began; anything else in the folder is not ours to remove.
+
+    A tokenizer there is overwritten in time; removed now, it might be the one that the recipe names.
+    """
+    ours = (TOKENS, TOKENIZER)
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in ours and not path.name.startswith(files.TEMPORARY))
     if foreign:
         raise ExistsError(f"{folder} exists and is no run (it holds {foreign[0]}).", hint="Give the recipe another name.")
-    for name in (TOKENS, TOKENIZER):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    files.remove_leftovers(folder)
+    shutil.rmtree(folder / TOKENS, ignore_errors=True)
 
 
-def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None) -> tuple[Network, Tokenizer]:
-    if recipe.train.objective not in OBJECTIVES:
-        raise RecipeError(f"Unknown objective {recipe.train.objective!r}.", hint=nearest(recipe.train.objective, OBJECTIVES))
+IDENTITY = {
+    "data": "the training data is",
+    "tokenizer_sha256": "the tokenizer is",
+    "frozen_sha256": "the model it starts from is",
+}
+
+
+def _identity(order: PackedOrder, tokenizer: Tokenizer, model: Network) -> dict[str, Any]:
+    """Digests of what a checkpoint does not hold and its resume depends on: each shard with its documents, tokenizer, frozen weights."""
+    frozen = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            frozen.update(name.encode())
+            frozen.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return {
+        "data": [hashlib.sha256(shard.sha256.encode() + shard.offsets.tobytes()).hexdigest() for shard in order.shards],
+        "tokenizer_sha256": tokenizer.sha256,
+        "frozen_sha256": frozen.hexdigest(),
+    }
+
+
+def _check_identity(folder: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
+    for key, what in IDENTITY.items():
+        if state.get(key) != identity[key]:
+            raise UsageError(f"{folder}: {what} not what this run began with.", hint="Put it back, or start a new run.")
+
+
+def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place: str = "cpu") -> tuple[Network, Tokenizer]:
+    """The model that learns and its tokenizer; on the place "meta" a new model has a shape and no memory."""
     if recipe.model.start is not None:
         opened = open_model(recipe.model.start)
         named = recipe.data.tokenizer
@@ -263,8 +292,14 @@ def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None) -> tupl
             size = parse_size(recipe.model.size)
             sized = module.Config.sized(size, vocab_size=values["vocab_size"], context_length=values["context_length"])
             values = {**dataclasses.asdict(sized), **_underived(values)}
-        model = module.Model(build_config(module, values))
-    except (TypeError, ValueError) as error:
+        config = build_config(module, values)
+        if getattr(config, "layers", 0) > MAX_LAYERS:
+            raise ValueError(f"{config.layers:,} layers are more than the {MAX_LAYERS:,} that are built")
+        if config.vocab_size < tokenizer.vocab_size:
+            raise ValueError(f"vocab_size {config.vocab_size:,} is less than the {tokenizer.vocab_size:,} tokens of the tokenizer")
+        with torch.device(place):
+            model = module.Model(config)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise RecipeError(f"model: {error}.") from None
     model.initialize()
     return model, tokenizer
