@@ -40,8 +40,8 @@ class LoRALinear(nn.Module):
 
 def add(model: nn.Module, *, rank: int, alpha: float, targets: Iterable[str]) -> list[str]:
     """Freeze `model` and give the layers that match `targets` something to learn with; returns their names."""
-    model.requires_grad_(False)
     names = surgery.linears(model, targets)
+    model.requires_grad_(False)
 
     def make(module: nn.Module) -> nn.Module:
         assert isinstance(module, nn.Linear)
