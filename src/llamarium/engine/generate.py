@@ -70,16 +70,16 @@ def stream(
     check_length(prompt, max_tokens, context_length=context_length)
     began = time.perf_counter()
     result.prompt_tokens = len(prompt)
-    device = next(model.parameters()).device
     generator = torch.Generator()
     if sampling.seed is None:
         generator.seed()
     else:
         generator.manual_seed(sampling.seed)
     room = min(max_tokens, context_length - len(prompt))
-    context = Cached(capacity=len(prompt) + room, device=device)
+    context = Cached(capacity=len(prompt) + room, device=model.device)
     words = TextStream(tokenizer)
     pending = ""  # text that may yet turn out to begin a stop string
+    stopped = False
     ids = list(prompt)
     fresh = ids
     for _ in range(room):
@@ -98,13 +98,11 @@ def stream(
             result.text += certain
             yield certain
         if stopped:
-            result.finish_reason, pending = "stop", ""
+            result.finish_reason = "stop"
             break
-    else:
-        pending += words.end()
-    if pending:
-        result.text += pending
-        yield pending
+    if not stopped and (rest := "".join(_before_stop(pending + words.end(), stop)[:2])):
+        result.text += rest
+        yield rest
     result.seconds = time.perf_counter() - began
 
 
@@ -129,12 +127,14 @@ def _next_logits(model: Model, fresh: Sequence[int], context: Cached) -> torch.T
 def _before_stop(text: str, stop: Sequence[str]) -> tuple[str, str, bool]:
     """Split `text` into what may be shown, what must wait, and whether a stop string was reached.
 
+    The first to be complete counts, as if the text came letter by letter: how it was cut into pieces makes no difference.
+
     >>> _before_stop("one two", ["two"]), _before_stop("one t", ["two"])
     (('one ', '', True), ('one ', 't', False))
     """
-    found = [place for word in stop if word and (place := text.find(word)) >= 0]
+    found = [(place + len(word), place) for word in stop if word and (place := text.find(word)) >= 0]
     if found:
-        return text[: min(found)], "", True
+        return text[: min(found)[1]], "", True
     longest = max((len(word) for word in stop), default=0)
     for length in range(min(longest - 1, len(text)), 0, -1):
         if any(word.startswith(text[-length:]) for word in stop):

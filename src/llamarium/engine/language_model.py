@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llamarium.checkpoint.open import Opened, open_model
-from llamarium.engine.generate import Generation, generate, stream
+from llamarium.engine.generate import Generation, check_length, generate, stream
 from llamarium.engine.sample import Sampling
 from llamarium.ground.device import pick_device, pick_dtype
 from llamarium.ground.errors import UsageError, nearest
@@ -68,7 +68,7 @@ class LanguageModel:
     def chat(self, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any) -> Generation | Iterator[str]:
         """Answer a conversation, ``[{"role": "user", "content": "..."}]``, in the model's own chat form. Options as `generate`."""
         for message in messages:
-            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
                 raise UsageError("A message has a role and a content, both text.", hint='[{"role": "user", "content": "Hello"}]')
         return self._run(self.tokenizer.encode_chat(messages), stream=stream, **options)
 
@@ -83,6 +83,7 @@ class LanguageModel:
         **sampling: Any,
     ) -> Generation | Iterator[str]:
         self._check(ids)
+        check_length(ids, max_tokens, context_length=self.model.config.context_length)
         unknown = sampling.keys() - Sampling.__dataclass_fields__.keys()
         if unknown:
             name = sorted(unknown)[0]
@@ -105,7 +106,7 @@ class LanguageModel:
         if not len(ids):
             raise UsageError("There are no logits of no ids.")
         self._check(ids)
-        ids_BT = torch.tensor([list(ids)], device=next(self.model.parameters()).device)
+        ids_BT = torch.tensor([list(ids)], device=self.model.device)
         logits: Tensor = self.model(ids_BT, Dense(ids_BT))[0]
         return logits.float().cpu()
 

@@ -34,8 +34,9 @@ class Sampling:
             ("top_p", 0, 1),
             ("min_p", 0, 1),
             ("repetition_penalty", 1e-3, 100),
+            ("seed", 0, (1 << 63) - 1),
         ):
-            if not low <= getattr(self, name) <= high:
+            if getattr(self, name) is not None and not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} must be between {low} and {high}, not {getattr(self, name)}.")
         if self.top_p == 0:
             raise UsageError("top_p must be above 0.", hint="Use --temperature 0 for the most probable token.")
@@ -56,7 +57,9 @@ def probabilities(logits_V: Tensor, sampling: Sampling) -> Tensor:
     >>> probabilities(torch.tensor([2.0, 1.0, 0.0]), Sampling(temperature=1.0, top_k=1, top_p=1.0)).tolist()
     [1.0, 0.0, 0.0]
     """
-    p_V = torch.softmax(logits_V.float() / sampling.temperature, dim=-1)
+    logits_V = logits_V.float()
+    # With the largest at 0 no temperature makes them infinite; one that float32 cannot hold would divide 0 by 0.
+    p_V = torch.softmax((logits_V - logits_V.max()) / max(sampling.temperature, 1e-6), dim=-1)
     if 0 < sampling.top_k < len(p_V):
         p_V = torch.where(p_V >= p_V.topk(sampling.top_k).values[-1], p_V, 0)
         p_V = p_V / p_V.sum()

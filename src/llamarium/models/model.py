@@ -10,9 +10,11 @@ H query heads, G key/value heads, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 Kind = Literal["decoder", "recurrent", "encoder", "encoder_decoder", "counts"]
@@ -63,6 +65,11 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
         """Logits of the next id after each position: (B, T, V)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights or counts are."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def num_parameters(self) -> int:
         """Number of weights, shared ones counted once."""

@@ -49,6 +49,11 @@ class Config:
         if self.smoothing != "witten-bell":
             raise ValueError(f"unknown smoothing {self.smoothing!r}; known: witten-bell")
 
+    @property
+    def context_length(self) -> int:
+        """Positions read at a time. Counts know no limit; the logits of so many fit into memory."""
+        return 2048
+
 
 class Model(model.Model):
     """Counts of all grams up to `order`, and the smoothed probabilities that follow from them; 1 / V before `fit`.

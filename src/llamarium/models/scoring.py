@@ -58,7 +58,7 @@ def log2_probabilities(
     name: str = "scoring",
 ) -> list[NDArray[np.float64]]:
     """log2 p(id | the ids before it in the window), for each id but the first of each document."""
-    device = next(iter(model.parameters()), torch.empty(0)).device
+    device = model.device
     results = [np.full(max(0, len(document) - 1), np.nan) for document in documents]
     jobs = [
         w for number, ids in enumerate(documents) if len(ids) > 1 for w in windows(len(ids), context_length=context_length, document=number)
