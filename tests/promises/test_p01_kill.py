@@ -211,13 +211,15 @@ class Server:
     def run(
         self, folder: Path, *arguments: str, failpoint: str = "", kill_after: float | None = None, patches: tuple[str, ...] = ()
     ) -> Ended:
+        (folder / "stderr").unlink(missing_ok=True)  # a child may be killed before it says anything
         case = {"folder": str(folder), "arguments": arguments, "kill_after": kill_after, "patches": patches}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(case | {"environment": {VARIABLE: failpoint}}) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
-        return Ended(answer["code"], (folder / "stderr").read_text(encoding="utf-8"), answer["seconds"])
+        said = (folder / "stderr").read_text(encoding="utf-8") if (folder / "stderr").exists() else ""
+        return Ended(answer["code"], said, answer["seconds"])
 
 
 # --- The runs ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import torch
 from llamarium.checkpoint import gguf, huggingface, peft, store
 from llamarium.checkpoint.resolve import ModelPath, resolve
 from llamarium.checkpoint.weights import build_config, place_weights
-from llamarium.ground.errors import BadFileError
+from llamarium.ground.errors import BadFileError, LlamariumError
 from llamarium.models import families, family
 from llamarium.models.model import Model
 from llamarium.tokens import gguf_vocabulary
@@ -63,10 +63,16 @@ def _open_checkpoint(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
             "does not describe a whole model.",
             hint="A checkpoint of a LoRA run holds its adapter only; use the run folder once the run has ended.",
         )
-    module = family(described["family"])
-    config = build_config(module, described["config"])
+    try:
+        module = family(described["family"])
+        config = build_config(module, described["config"])
+    except (LookupError, TypeError, ValueError, ArithmeticError, LlamariumError) as error:
+        raise BadFileError(place.path / store.STATE, f"does not describe a model ({error}).") from None
     model = place_weights(module, config, checkpoint.weights, {}, ignored=(), dtype=dtype, path=place.path)
-    tokenizer = Tokenizer.load(place.path.parent.parent / "tokenizer")
+    folder = place.path.parent.parent / "tokenizer"
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.sha256 != checkpoint.state.get("tokenizer_sha256"):
+        raise BadFileError(folder, "is not the tokenizer that this checkpoint was trained with.")
     return Opened(name, model, tokenizer, tokenizer.stop_ids)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from llamarium.checkpoint.safetensors_file import read_safetensors
 from llamarium.ground import files
-from llamarium.ground.errors import LlamariumError
+from llamarium.ground.errors import BadFileError, LlamariumError
 from llamarium.ground.failpoints import reached
 
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -64,7 +64,10 @@ def _step(path: Path) -> int:
 def read(path: Path) -> Checkpoint:
     """Read one checkpoint after checking it against its manifest."""
     files.verify_manifest(path)
-    return Checkpoint(path, read_safetensors(path / WEIGHTS), read_safetensors(path / OPTIMIZER), files.read_json(path / STATE))
+    state = files.read_json(path / STATE)
+    if not isinstance(state, dict):
+        raise BadFileError(path / STATE, "is not a JSON object.")
+    return Checkpoint(path, read_safetensors(path / WEIGHTS), read_safetensors(path / OPTIMIZER), state)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -183,6 +183,8 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
     if checkpoint is not None:
         run.restore(checkpoint)
         progress.say(f"Resuming {folder} at step {run.step}.")
+        if not rejected:  # what was rejected is kept until there is something newer that is whole
+            store.prune(run.checkpoints, step=run.step, keep=recipe.train.keep)
     for sentence in rejected:
         log.event(run.step, "checkpoint rejected", sentence)
     return run
