@@ -96,6 +96,23 @@ def test_an_index_is_replaced_and_nothing_else_is(docs: Path, tmp_path: Path) ->
     assert mine.read_text() == "my own words"
 
 
+@pytest.mark.parametrize("change", ["PRAGMA user_version = 0", "DROP TABLE passages", None])
+def test_an_index_that_cannot_be_used_any_more_is_replaced(change: str | None, docs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i"
+    build([docs], out).close()
+    if change is None:
+        out.write_bytes(out.read_bytes()[:5000])
+    else:
+        connection = sqlite3.connect(out)
+        connection.execute(change)
+        connection.commit()
+        connection.close()
+    with pytest.raises(BadFileError):
+        open_index(out)
+    build([docs], out).close()
+    open_index(out).close()
+
+
 def test_two_documents_of_one_name_are_refused(docs: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

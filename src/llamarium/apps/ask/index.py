@@ -174,7 +174,7 @@ def build(docs: Sequence[str | Path], out: Path) -> Index:
     Files that cannot be read are left out and listed in `bad_documents`. `NotFoundError` if there is nothing of a name,
     `BadFileError` if no file can be read, `ExistsError` if `out` is something else than an index.
     """
-    if out.is_dir() or (out.exists() and not _is_index(out)):
+    if out.exists() and not (out.is_file() and _is_index(out)):
         raise ExistsError(f"{out} is there already and is no index.", hint="Choose another name for --out.")
     files = _files(docs, leave_out=out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -245,11 +245,10 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
 
 
 def _is_index(path: Path) -> bool:
-    try:
-        open_index(path).close()
-    except BadFileError:
-        return False
-    return True
+    """Whether a file is an index, be it broken or of another version: such may be replaced."""
+    with path.open("rb") as file:
+        header = file.read(72)
+    return header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION.to_bytes(4, "big")
 
 
 def _files(docs: Sequence[str | Path], *, leave_out: Path | None = None) -> list[SourceFile]:
