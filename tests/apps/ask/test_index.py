@@ -96,7 +96,9 @@ def test_an_index_is_replaced_and_nothing_else_is(docs: Path, tmp_path: Path) ->
     assert mine.read_text() == "my own words"
 
 
-@pytest.mark.parametrize("change", ["PRAGMA user_version = 0", "DROP TABLE passages", None])
+@pytest.mark.parametrize(
+    "change", ["PRAGMA user_version = 0", "DROP TABLE passages", "ALTER TABLE documents ADD COLUMN more AS (path || text)", None]
+)
 def test_an_index_that_cannot_be_used_any_more_is_replaced(change: str | None, docs: Path, tmp_path: Path) -> None:
     out = tmp_path / "i"
     build([docs], out).close()
