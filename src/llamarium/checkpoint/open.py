@@ -78,9 +78,20 @@ def _open_checkpoint(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
 
 def _open_adapter(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:
     settings = peft.read_settings(place.path)
+    _check_bases(place)
     base = open_model(settings.base, dtype=dtype)
     peft.apply(place.path, settings, base.model)
     return Opened(name, base.model, base.tokenizer, base.stop_ids)
+
+
+def _check_bases(place: ModelPath) -> None:
+    """Refuse an adapter whose base is, perhaps by way of other adapters, itself."""
+    seen: set[Path] = set()
+    while place.kind == "adapter":
+        if (path := place.path.resolve()) in seen:
+            raise BadFileError(place.path / peft.CONFIG, "is in the end its own base.")
+        seen.add(path)
+        place = resolve(peft.read_settings(place.path).base)
 
 
 def _open_gguf(place: ModelPath, name: str, dtype: torch.dtype) -> Opened:

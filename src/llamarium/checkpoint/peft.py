@@ -7,6 +7,7 @@ Does not know: how an adapter was learnt.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,19 @@ from llamarium.adapt.lora import LoRALinear
 from llamarium.checkpoint.safetensors_file import read_safetensors
 from llamarium.checkpoint.weights import foreign_name
 from llamarium.ground import files
-from llamarium.ground.errors import BadFileError, UsageError
+from llamarium.ground.errors import BadFileError
 from llamarium.models import family
 from llamarium.models.model import Model
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+# Kinds of adapters that mean something else by the same matrices, or that have others beside them.
+UNSUPPORTED = (
+    *("use_dora", "use_rslora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "fan_in_fan_out", "lora_bias"),
+    *("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "target_parameters", "trainable_token_indices"),
+)
+# Other ways to begin change the base, and what was learnt stands beside the changed one.
+BEGINNINGS = (None, True, False, "gaussian", "eva")
 
 
 @dataclass(frozen=True)
@@ -43,42 +51,48 @@ def read_settings(folder: Path) -> Settings:
     values = files.read_json(path)
     if not isinstance(values, dict) or values.get("peft_type") != "LORA":
         raise BadFileError(path, "is not a LoRA adapter.")
-    for key in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save"):
+    for key in UNSUPPORTED:
         if values.get(key):
             raise BadFileError(path, f"uses {key}, which is not supported.")
+    if values.get("init_lora_weights") not in BEGINNINGS:
+        raise BadFileError(path, f"was begun as {values['init_lora_weights']!r:.40}, which changes its base and is not supported.")
     targets = values.get("target_modules")
     try:
         settings = Settings(
             str(values["base_model_name_or_path"]), int(values["r"]), float(values["lora_alpha"]), tuple(map(str, targets or ()))
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadFileError(path, f"cannot be used: {error!r}.") from None
-    if settings.rank < 1 or not settings.targets or isinstance(targets, str):
-        raise BadFileError(path, "needs a rank and a list of target_modules.")
+    if settings.rank < 1 or not math.isfinite(settings.alpha) or not settings.targets or isinstance(targets, str):
+        raise BadFileError(path, "needs a rank, an alpha and a list of target_modules.")
     return settings
 
 
 def apply(folder: Path, settings: Settings, model: Model) -> None:
     """Fold the adapter in `folder` into `model`, in place."""
-    try:
-        names = lora.add(model, rank=settings.rank, alpha=settings.alpha, targets=settings.targets)
-    except UsageError as error:
-        raise BadFileError(folder / CONFIG, f"does not fit its base: {error.message}") from None
+    linears = {_hf_name(model, name): name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    # As `peft` reads them: a target is a whole name or the end of one.
+    names = {theirs: own for theirs, own in linears.items() if f".{theirs}".endswith(tuple(f".{target}" for target in settings.targets))}
+    expected = {f"{PREFIX}{theirs}.lora_{part}.weight": (own, part) for theirs, own in names.items() for part in "AB"}
     tensors = read_safetensors(folder / WEIGHTS)
-    expected = {f"{PREFIX}{_hf_name(model, name)}.lora_{part}.weight": (name, part) for name in names for part in "AB"}
-    if expected.keys() != tensors.keys():
-        odd = sorted(expected.keys() ^ tensors.keys())[0]
-        raise BadFileError(folder / WEIGHTS, f"does not hold the matrices that its configuration names ({odd}).")
+    if not expected or expected.keys() != tensors.keys():
+        odd = next(iter(sorted(expected.keys() ^ tensors.keys())), "none")
+        raise BadFileError(folder / WEIGHTS, f"does not hold the matrices that its configuration names in this base ({odd:.200}).")
+    # Before any layer is made: a rank is a claim, a tensor is there.
+    for key, (own, part) in expected.items():
+        base = model.get_submodule(own)
+        assert isinstance(base, nn.Linear)
+        shape = (settings.rank, base.in_features) if part == "A" else (base.out_features, settings.rank)
+        if tensors[key].shape != shape:
+            raise BadFileError(folder / WEIGHTS, f"has {key} with shape {tuple(tensors[key].shape)}, not {shape}.")
+    lora.add(model, rank=settings.rank, alpha=settings.alpha, targets=names.values())
     with torch.no_grad():
-        for key, (name, part) in expected.items():
-            parameter = getattr(model.get_submodule(name), part)
-            if parameter.shape != tensors[key].shape:
-                raise BadFileError(folder / WEIGHTS, f"has {key} with shape {tuple(tensors[key].shape)}, not {tuple(parameter.shape)}.")
-            parameter.copy_(tensors[key])
+        for key, (own, part) in expected.items():
+            getattr(model.get_submodule(own), part).copy_(tensors[key])
     lora.fuse(model)
 
 
-def save_adapter(folder: Path, model: Model, *, base: str, rank: int, alpha: float, targets: tuple[str, ...]) -> None:
+def save_adapter(folder: Path, model: Model, *, base: str, rank: int, alpha: float) -> None:
     """Write the LoRA layers of `model` as a `peft` folder, at once or not at all."""
     tensors = {}
     for name, module in model.named_modules():
@@ -93,7 +107,7 @@ def save_adapter(folder: Path, model: Model, *, base: str, rank: int, alpha: flo
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": list(targets),
+        "target_modules": _targets(model),
         "inference_mode": True,
     }
 
@@ -104,7 +118,17 @@ def save_adapter(folder: Path, model: Model, *, base: str, rank: int, alpha: flo
     files.write_folder(folder, fill, replace=True)
 
 
+def _targets(model: nn.Module) -> list[str]:
+    """What `peft` calls the layers with LoRA: the ends of their names where those mean them all and no other, else whole names."""
+    chosen = {_hf_name(model, name) for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    plain = {
+        _hf_name(model, name) for name, module in model.named_modules() if isinstance(module, nn.Linear) and not name.endswith(".base")
+    }
+    ends = {name.rpartition(".")[2] for name in chosen}
+    return sorted(chosen if ends & {name.rpartition(".")[2] for name in plain} else ends)
+
+
 def _hf_name(model: nn.Module, name: str) -> str:
     """Hugging Face's name of one of our linear layers."""
     module = family(type(model).__module__.rsplit(".", 1)[-1])
-    return foreign_name(f"{name}.weight", module.HF_NAMES).removesuffix(".weight")
+    return foreign_name(f"{name}.weight", getattr(module, "HF_NAMES", {})).removesuffix(".weight")

@@ -47,4 +47,4 @@ def write_adapter(run: Run) -> None:
     thin, base = run.recipe.lora, run.recipe.model.start
     assert thin is not None
     assert base is not None
-    peft.save_adapter(run.folder / ADAPTER, run.model, base=base, rank=thin.rank, alpha=thin.alpha, targets=thin.targets)
+    peft.save_adapter(run.folder / ADAPTER, run.model, base=base, rank=thin.rank, alpha=thin.alpha)

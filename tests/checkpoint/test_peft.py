@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from llamarium.adapt import lora
+from llamarium.checkpoint import peft
+from llamarium.ground.errors import BadFileError, NotFoundError
+from llamarium.ground.files import verify_manifest
+from llamarium.models import llama
+from llamarium.models.context import Dense
+
+IDS = torch.arange(12)[None]
+CHOICES = [["q_proj", "v_proj"], ["*_proj"], ["blocks.1.*"], ["down_proj", "blocks.0.attention.o_proj"]]
+
+
+def model(*, tied: bool = False) -> llama.Model:
+    torch.manual_seed(0)
+    made = llama.Model(llama.Config(vocab_size=40, width=32, layers=2, heads=2, kv_heads=1, context_length=64, tied=tied))
+    made.initialize()
+    return made
+
+
+def logits(of: nn.Module) -> Tensor:
+    with torch.inference_mode():
+        found: Tensor = of(IDS, Dense(IDS))
+    return found
+
+
+def adapted(base: llama.Model, *, rank: int = 3, alpha: float = 6.0, targets: list[str] = CHOICES[0]) -> llama.Model:
+    """A copy of `base` with LoRA layers that have learnt something."""
+    thin = copy.deepcopy(base)
+    lora.add(thin, rank=rank, alpha=alpha, targets=targets)
+    for parameter in thin.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.2)
+    return thin
+
+
+def weight(of: llama.Model, name: str) -> Tensor:
+    return of.get_parameter(f"blocks.1.attention.{name}.weight").detach()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An adapter on the query and value projections."""
+    peft.save_adapter(tmp_path / "adapter", adapted(model()), base="base", rank=3, alpha=6.0)
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("targets", CHOICES, ids=" ".join)
+def test_what_was_written_is_what_is_applied(tmp_path: Path, targets: list[str]) -> None:
+    base = model()
+    thin = adapted(base, targets=targets)
+    peft.save_adapter(tmp_path / "adapter", thin, base="base", rank=3, alpha=6.0)
+    verify_manifest(tmp_path / "adapter")
+    before = logits(base)
+    peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), base)
+    torch.testing.assert_close(logits(base), logits(thin), rtol=1e-5, atol=1e-6)
+    assert (logits(base) - before).abs().max() > 0.01, "it changes something"
+    assert not any(isinstance(module, lora.LoRALinear) for module in base.modules()), "it is folded in"
+
+
+def test_the_folder_is_what_peft_reads(folder: Path) -> None:
+    """Names, shapes and keys as `peft` 0.21 writes and reads them; tried with that package in both directions."""
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "manifest.json"]
+    values = json.loads((folder / peft.CONFIG).read_text())
+    assert values["peft_type"] == "LORA"
+    assert values["task_type"] == "CAUSAL_LM"
+    assert (values["r"], values["lora_alpha"], values["base_model_name_or_path"]) == (3, 6.0, "base")
+    assert values["target_modules"] == ["q_proj", "v_proj"]
+    tensors = load_file(folder / peft.WEIGHTS)
+    layers = [f"base_model.model.model.layers.{number}.self_attn.{name}" for number in (0, 1) for name in ("q_proj", "v_proj")]
+    assert sorted(tensors) == [f"{layer}.lora_{part}.weight" for layer in layers for part in "AB"]
+    assert tensors[f"{layers[0]}.lora_A.weight"].shape == (3, 32)
+    assert tensors[f"{layers[1]}.lora_B.weight"].shape == (16, 3)
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        (["*_proj"], ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]),
+        (["blocks.1.attention.q_proj"], ["model.layers.1.self_attn.q_proj"]),
+        (["head"], ["lm_head"]),
+    ],
+)
+def test_patterns_become_names_that_peft_knows(tmp_path: Path, targets: list[str], named: list[str]) -> None:
+    """It takes the end of a name or a whole one, and no pattern; an end must not mean a layer that has no adapter."""
+    peft.save_adapter(tmp_path / "adapter", adapted(model(), targets=targets), base="base", rank=3, alpha=6.0)
+    assert json.loads((tmp_path / "adapter" / peft.CONFIG).read_text())["target_modules"] == named
+
+
+def test_applied_it_is_base_plus_scale_times_b_a(folder: Path) -> None:
+    base = model()
+    before = weight(base, "v_proj").clone()
+    peft.apply(folder, peft.read_settings(folder), base)
+    tensors = load_file(folder / peft.WEIGHTS)
+    name = "base_model.model.model.layers.1.self_attn.v_proj.lora_{}.weight"
+    expected = before + 6.0 / 3 * tensors[name.format("B")] @ tensors[name.format("A")]
+    torch.testing.assert_close(weight(base, "v_proj"), expected)
+    assert torch.equal(weight(base, "k_proj"), weight(model(), "k_proj"))
+
+
+def change(folder: Path, **values: Any) -> None:
+    known = json.loads((folder / peft.CONFIG).read_text())
+    (folder / peft.CONFIG).write_text(json.dumps({key: value for key, value in (known | values).items() if value != "absent"}))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"peft_type": "IA3"}, "not a LoRA adapter"),
+        ({"use_dora": True}, "use_dora"),
+        ({"use_rslora": True}, "use_rslora"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
+        ({"rank_pattern": {"q_proj": 4}}, "rank_pattern"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"init_lora_weights": "pissa_niter_16"}, "pissa"),
+        ({"r": "absent"}, "'r'"),
+        ({"r": "many"}, "many"),
+        ({"r": 0}, "rank"),
+        ({"r": -3}, "rank"),
+        ({"r": float("inf")}, "infinity"),
+        ({"lora_alpha": float("nan")}, "alpha"),
+        ({"lora_alpha": 10**400}, "too large"),
+        ({"lora_alpha": None}, "NoneType"),
+        ({"target_modules": ".*q_proj"}, "list"),
+        ({"target_modules": None}, "list"),
+        ({"target_modules": []}, "list"),
+        ({"base_model_name_or_path": "absent"}, "base_model_name_or_path"),
+    ],
+)
+def test_settings_that_cannot_be_applied_exactly_are_refused(folder: Path, values: dict[str, Any], reason: str) -> None:
+    change(folder, **values)
+    with pytest.raises(BadFileError, match=reason) as caught:
+        peft.read_settings(folder)
+    assert str(folder / peft.CONFIG) in caught.value.message
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "3", '"LORA"'])
+def test_a_config_that_is_no_object_is_refused(folder: Path, content: str) -> None:
+    (folder / peft.CONFIG).write_text(content)
+    with pytest.raises(BadFileError):
+        peft.read_settings(folder)
+
+
+def edit(folder: Path, edited: Callable[[dict[str, Tensor]], Any], **values: Any) -> None:
+    tensors = load_file(folder / peft.WEIGHTS)
+    edited(tensors)
+    save_file(tensors, folder / peft.WEIGHTS)
+    change(folder, **values)
+
+
+KEY = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: edit(folder, lambda tensors: tensors.pop(KEY)), "q_proj"),
+        (lambda folder: edit(folder, lambda tensors: tensors.update(more=torch.ones(2))), "more"),
+        (lambda folder: edit(folder, lambda tensors: tensors.update({KEY: torch.ones(3, 31)})), r"\(3, 31\), not \(3, 32\)"),
+        (lambda folder: edit(folder, lambda tensors: tensors.update({KEY: torch.ones(2, 32)})), r"\(2, 32\), not \(3, 32\)"),
+        (lambda folder: edit(folder, dict.clear), "q_proj"),
+        (lambda folder: change(folder, target_modules=["q_proj"]), "v_proj"),
+        (lambda folder: change(folder, target_modules=["q_proj", "v_proj", "o_proj"]), "o_proj"),
+        (lambda folder: change(folder, target_modules=["*_proj"]), "proj"),
+        (lambda folder: edit(folder, dict.clear, target_modules=["nothing"]), "none"),
+        (lambda folder: (folder / peft.WEIGHTS).write_bytes(b"x" * 7), "safetensors"),
+    ],
+)
+def test_weights_that_do_not_fit_leave_the_base_as_it_was(folder: Path, damage: Callable[[Path], object], reason: str) -> None:
+    damage(folder)
+    base = model()
+    with pytest.raises(BadFileError, match=reason):
+        peft.apply(folder, peft.read_settings(folder), base)
+    assert torch.equal(logits(base), logits(model()))
+    assert not any(isinstance(module, lora.LoRALinear) for module in base.modules())
+
+
+@pytest.mark.parametrize("rank", [10**6, 10**12, 10**30])
+def test_a_rank_is_a_claim_and_no_memory_is_taken_for_it(folder: Path, monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    change(folder, r=rank)
+
+    def never(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("no layer is made before the tensors are known to fit")
+
+    monkeypatch.setattr(lora, "add", never)
+    with pytest.raises(BadFileError, match="shape"):
+        peft.apply(folder, peft.read_settings(folder), model())
+
+
+def test_missing_weights_are_not_found(folder: Path) -> None:
+    (folder / peft.WEIGHTS).unlink()
+    with pytest.raises(NotFoundError, match=r"adapter_model\.safetensors"):
+        peft.apply(folder, peft.read_settings(folder), model())
+
+
+def test_an_adapter_for_another_base_is_refused(folder: Path) -> None:
+    torch.manual_seed(0)
+    other = llama.Model(llama.Config(vocab_size=40, width=64, layers=2, heads=2, context_length=64))
+    with pytest.raises(BadFileError, match="shape"):
+        peft.apply(folder, peft.read_settings(folder), other)
