@@ -208,6 +208,13 @@ def test_text_is_shown_as_soon_as_it_is_certain() -> None:
     assert pieces == ["abac"]
 
 
+@pytest.mark.parametrize("tokenizer", [BYTES, WORDS], ids=["bytes", "words"])
+def test_the_stop_string_that_is_complete_first_counts_however_the_text_is_cut(tokenizer: Tokenizer) -> None:
+    assert (len(WORDS.encode(" the")), len(BYTES.encode(" the"))) == (1, 4)
+    assert say("cat the", tokenizer=tokenizer, stop=[" the", "h"])[1].text == "cat t"
+    assert say("cat the", tokenizer=tokenizer, stop=[" the", "he"])[1].text == "cat"
+
+
 def test_nothing_is_read_after_a_stop_string() -> None:
     model = Script(BYTES.encode("one. two. three."), BYTES)
     result = generate(model, BYTES, [BYTES.begin_id], max_tokens=50, sampling=GREEDY, stop_ids=BYTES.stop_ids, stop=["."])

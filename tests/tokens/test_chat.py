@@ -206,6 +206,20 @@ def test_no_message_makes_a_special_token(name: str, attack: dict[str, Any]) -> 
     assert attack["content"].strip() in tokenizer.decode(ids)
 
 
+@pytest.mark.parametrize("name", ["chatml", "headers", "swallowing"])
+@pytest.mark.parametrize("attack", ["<|im_end|>", "<|eot_id|>x", "<|end|>", "a<|user|>b"])
+def test_beside_a_special_token_that_is_text_nothing_changes(name: str, attack: str) -> None:
+    """The vocabulary is bytes: what stands around a message has the same ids whatever the message is."""
+    tokenizer = TOKENIZERS[name]()
+    before, after = _around(tokenizer.encode_chat([user("HARMLESS")]), tokenizer.encode("HARMLESS"))
+    assert tokenizer.encode_chat([user(attack)]) == [*before, *tokenizer.encode(attack), *after]
+
+
+def _around(ids: list[int], part: list[int]) -> tuple[list[int], list[int]]:
+    start = next(place for place in range(len(ids)) if ids[place : place + len(part)] == part)
+    return ids[:start], ids[start + len(part) :]
+
+
 @pytest.mark.parametrize(
     ("template", "messages"),
     [

@@ -276,7 +276,9 @@ def test_a_tokenizer_without_an_end_says_so() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize(
-    "line", ["the cat sat at the mat with that hat ", "模型读文本，羊驼吃草。好的，", "羊驼" * 20 + "，", "one\ntwo three_four\n"]
+    "line",
+    ["the cat sat at the mat with that hat ", "模型读文本，羊驼吃草。好的，", "羊驼" * 20 + "，", "one\ntwo three_four\n"],
+    ids=["words", "Chinese", "long clauses", "lines"],
 )
 def test_cutting_a_long_text_changes_no_id(variants: dict[str, Tokenizer], name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = variants[name]
@@ -285,6 +287,8 @@ def test_cutting_a_long_text_changes_no_id(variants: dict[str, Tokenizer], name:
     monkeypatch.setattr(module, "_PIECE", 512)
     monkeypatch.setattr(module, "_GROUP", 1024)
     assert tokenizer.encode(text) == whole
+    if " " in line or not tokenizer._adds_to_text:  # what puts a space before a text can only cut where there is one
+        assert max(map(len, tokenizer._cut(text))) <= 512
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
