@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,8 +63,8 @@ class Stopped(Exception):  # noqa: N818  it is what happened, not a fault
     """A run was stopped by a test."""
 
 
-def stop_at(step: int) -> Callable[[Run], None]:
-    def stop(run: Run) -> None:
+def stop_at(step: int) -> Callable[[Run, Any], None]:
+    def stop(run: Run, _line: Any) -> None:
         if run.step == step:
             raise Stopped
 

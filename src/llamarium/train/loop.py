@@ -30,10 +30,11 @@ from llamarium.train.objectives import OBJECTIVES, Batch
 from llamarium.train.run import Run
 
 Speak = Callable[[Run], str]
+Line = dict[str, Any]  # what the log says of a step
 
 
-def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run], None] | None = None) -> None:
-    """Take `run` to its end; `speak` is asked at each validation, `after_step` after each step.
+def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Line], None] | None = None) -> None:
+    """Take `run` to its end; `speak` is asked at each validation, `after_step` is told of each step.
 
     Ctrl-C or SIGTERM saves and raises `Interrupted`; a second one ends at once.
     """
@@ -73,7 +74,7 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run], N
             run.samples_consumed += options.rows
             run.tokens += num_targets
             run.seconds = time.perf_counter() - began
-            line: dict[str, Any] = {"step": run.step, "tokens": run.tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
+            line: Line = {"step": run.step, "tokens": run.tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
             ended = run.share() >= 1
             if run.step % validate_every == 0 or ended:
                 line["bits_per_byte"] = validate(run)
@@ -83,7 +84,7 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run], N
             if run.step % options.save_every == 0 or ended:
                 status.saved = run.save().name
             if after_step is not None:
-                after_step(run)
+                after_step(run, line)
             status.show(line)
         if interrupted.is_set() and run.share() < 1:
             run.save()
