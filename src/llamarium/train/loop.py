@@ -47,8 +47,9 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
     with _interrupts() as interrupted, status:
         began = time.perf_counter() - run.seconds
         while run.share() < 1 and not interrupted.is_set():
+            # The rate that belongs to the step's end: at its beginning the first step would have none.
             rate = optim.learning_rate(
-                run.share(), peak=options.learning_rate, schedule=recipe.schedule, warmup=recipe.warmup, final=recipe.final
+                run.share(steps_ahead=1), peak=options.learning_rate, schedule=recipe.schedule, warmup=recipe.warmup, final=recipe.final
             )
             for group in run.optimizer.param_groups:
                 group["lr"] = rate

@@ -76,13 +76,13 @@ class Run:
         """Where checkpoints lie."""
         return self.folder / CHECKPOINTS
 
-    def share(self) -> float:
-        """How much of the run is done, 0 … 1."""
+    def share(self, *, steps_ahead: int = 0) -> float:
+        """How much of the run is done, 0 … 1, or will be so many steps from now; a run by the clock cannot look ahead."""
         train = self.recipe.train
         if train.minutes is not None:
             return min(1.0, self.seconds / (60 * train.minutes))
         assert train.num_steps is not None
-        return self.step / train.num_steps
+        return min(1.0, (self.step + steps_ahead) / train.num_steps)
 
     def learning(self) -> dict[str, nn.Parameter]:
         """The weights that learn, by name."""
@@ -279,10 +279,11 @@ def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, plac
     if recipe.model.start is not None:
         opened = open_model(recipe.model.start)
         named = recipe.data.tokenizer
-        if named is not None and Tokenizer.load(Path(named)).sha256 != opened.tokenizer.sha256:
+        if named is not None and _tokenizer(recipe, texts).sha256 != opened.tokenizer.sha256:
             raise RecipeError(f"data.tokenizer {named!r} is not the tokenizer of {recipe.model.start}.", hint="Leave data.tokenizer out.")
         if not isinstance(opened.model, Network):
             raise RecipeError(f"{recipe.model.start} does not learn by gradient.")
+        _check_context(recipe, opened.model)
         return opened.model, opened.tokenizer
     tokenizer = Tokenizer.load(begun / TOKENIZER) if begun is not None else _tokenizer(recipe, texts)
     module = family(recipe.model.family)
@@ -303,8 +304,15 @@ def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, plac
             model = module.Model(config)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RecipeError(f"model: {error}.") from None
+    _check_context(recipe, model)
     model.initialize()
     return model, tokenizer
+
+
+def _check_context(recipe: Recipe, model: Network) -> None:
+    wanted, there = recipe.train.sequence_length, getattr(model.config, "context_length", None)
+    if there is not None and wanted > there:
+        raise RecipeError(f"train.sequence_length {wanted:,} is more than the model's context of {there:,}.", hint="Set a shorter one.")
 
 
 def _underived(fields: dict[str, Any]) -> dict[str, Any]:
