@@ -7,10 +7,11 @@ Does not know: how any of it is done.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -24,6 +25,9 @@ from llamarium.train.objectives import OBJECTIVES
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMBG]?)")
 UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+
+Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Data(Section):
@@ -58,11 +62,11 @@ class Train(Section):
     objective: str = "lm"
     steps: PositiveInt | None = None
     tokens: PositiveInt | None = None
-    minutes: PositiveFloat | None = None
+    minutes: Finite | None = None
     batch_tokens: PositiveInt = 8192
     micro_batch_tokens: PositiveInt = 8192
     sequence_length: PositiveInt = 256
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: Finite = 1e-3
     gradient_clip: PositiveFloat = 1.0
     save_every: PositiveInt = 100
     keep: PositiveInt = 2
@@ -100,7 +104,7 @@ class Optimizer(Section):
     warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run
     final: float = Field(default=0.1, ge=0, le=1)  # learning rate at the end, as a share of the peak
     weight_decay: float = Field(default=0.1, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
 
 
 class Lora(Section):
@@ -114,13 +118,20 @@ class Lora(Section):
 class Recipe(Section):
     """Everything that decides a run."""
 
-    name: str = Field(pattern=r"^[^/\\\x00]+$", min_length=1)
-    seed: int = Field(default=1, ge=0)
+    name: str  # of the run's folder
+    seed: int = Field(default=1, ge=0, lt=1 << 63)
     data: Data
     model: ModelSection = ModelSection()
     train: Train
     optimizer: Optimizer = Optimizer()
     lora: Lora | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        if not value or value.startswith(".") or any(char in "/\\\0" for char in value) or len(os.fsencode(value)) > 200:
+            raise ValueError("a name is that of a folder in runs/: short, without slashes, not beginning with a dot")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

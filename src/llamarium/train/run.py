@@ -111,8 +111,6 @@ class Run:
     def restore(self, checkpoint: store.Checkpoint) -> None:
         """Go back to the moment of `checkpoint`: weights, moments, random state, place in the data."""
         learning, state = self.learning(), checkpoint.state
-        if learning.keys() != checkpoint.weights.keys():
-            raise BadFileError(checkpoint.path, "holds other weights than this recipe trains.")
         with torch.no_grad():
             for name, parameter in learning.items():
                 parameter.copy_(checkpoint.weights[name])
@@ -173,7 +171,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
         progress.say(f"No checkpoint of {folder} is left that is whole: it starts again from its beginning.")
     identity = _identity(order, tokenizer, model)
     if checkpoint is not None:
-        _check_identity(folder, checkpoint.state, identity)
+        _check_identity(folder, checkpoint, identity, model)
     if not existing:
         tokenizer.save(folder / TOKENIZER)
     files.write_text(folder / RECIPE, recipe.dump())
@@ -268,10 +266,13 @@ def _identity(order: PackedOrder, tokenizer: Tokenizer, model: Network) -> dict[
     }
 
 
-def _check_identity(folder: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
+def _check_identity(folder: Path, checkpoint: store.Checkpoint, identity: dict[str, Any], model: Network) -> None:
     for key, what in IDENTITY.items():
-        if state.get(key) != identity[key]:
+        if checkpoint.state.get(key) != identity[key]:
             raise UsageError(f"{folder}: {what} not what this run began with.", hint="Put it back, or start a new run.")
+    learning = {name: parameter.shape for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if learning != {name: tensor.shape for name, tensor in checkpoint.weights.items()}:
+        raise BadFileError(checkpoint.path, "holds other weights than this recipe trains.")
 
 
 def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place: str = "cpu") -> tuple[Network, Tokenizer]:
