@@ -2,16 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# PyTorch's own index of CPU builds: on Linux a bare torch is a CUDA build of several gigabytes. Not used where an NVIDIA
-# driver is found, and not read at all where torch is installed already. pip passes over an index that it cannot reach.
+# PyTorch's own index of CPU builds: on Linux a bare torch is a CUDA build of several gigabytes. It is asked only where no
+# NVIDIA driver is found, and left out where it does not answer within five seconds.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-HAS_NVIDIA := $(shell nvidia-smi >/dev/null 2>&1 && echo yes)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-ifneq ($(HAS_NVIDIA),yes)
-PIP_TORCH := $(PIP) --extra-index-url $(TORCH_INDEX)
-else
-PIP_TORCH := $(PIP)
-endif
 
 .PHONY: quickstart test test-all check fix bench docs clean
 
@@ -46,7 +40,8 @@ $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Llamarium needs Python 3.11 or later; set PYTHON=python3.12, say."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): torch (CPU build, about 200 MB; with an NVIDIA driver its CUDA build) and about 60 MB of other packages."
-	@$(PIP_TORCH) torch
+	@if ! nvidia-smi >/dev/null 2>&1 && $(PYTHON) -c "from urllib.request import urlopen; urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null; \
+	then $(PIP) --extra-index-url $(TORCH_INDEX) torch; else $(PIP) torch; fi
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
