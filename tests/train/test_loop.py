@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llamarium import optim
+from llamarium.checkpoint import store
+from llamarium.evaluate.bits_per_byte import bits_per_byte
+from llamarium.ground import files, progress
+from llamarium.ground.errors import Interrupted, TrainingError
+from llamarium.models.context import Dense
+from llamarium.text.corpus import open_corpus
+from llamarium.tokens.packing import IGNORED
+from llamarium.train import log
+from llamarium.train.loop import train, validate
+from llamarium.train.recipe import Recipe
+from llamarium.train.run import Run, start
+
+Described = Callable[..., Recipe]
+Line = dict[str, Any]
+
+
+def trained(recipe: Recipe, folder: Path, *, resume: bool = False, **options: Any) -> Run:
+    run = start(recipe, folder, resume=resume)
+    try:
+        train(run, **options)
+    finally:
+        run.log.close()
+    return run
+
+
+def logged(folder: Path) -> list[Line]:
+    """The lines of the log without what the clock says."""
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in log.read(folder / "log.jsonl")]
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+
+
+def assert_same(one: Run, other: Run) -> None:
+    assert logged(one.folder) == logged(other.folder)
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, weights(other)[name]), name
+
+
+# --- What is learnt ---------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls(described: Described, tmp_path: Path) -> None:
+    trained(described(train={"steps": 60, "save_every": 30}), tmp_path / "run")
+    lines = logged(tmp_path / "run")
+    losses = [line["loss"] for line in lines]
+    assert losses[0] == pytest.approx(np.log(259), abs=0.1), "at first every byte is as likely as any other"
+    assert losses[-1] < 0.6 * losses[0]
+    bits = [line["bits_per_byte"] for line in lines if "bits_per_byte" in line]
+    assert bits[1] < bits[0] < 8.1
+
+
+def test_the_loss_is_the_mean_of_what_each_token_costs_within_its_document(described: Described, tmp_path: Path) -> None:
+    run = start(described(train={"steps": 1, "batch_tokens": 256, "micro_batch_tokens": 64}), tmp_path / "run")
+    rows = run.order.samples(0, 8)
+    costs: list[float] = []
+    with torch.no_grad():
+        for inputs, targets, documents in zip(rows.inputs, rows.targets, rows.documents, strict=True):
+            for document in np.unique(documents):  # each document of a row by itself, so that nothing can see another
+                chosen = (documents == document) & (targets != IGNORED)
+                if chosen.any():
+                    ids = torch.from_numpy(inputs[chosen])[None]
+                    logits = run.model(ids, Dense(ids))[0]
+                    costs += F.cross_entropy(logits, torch.from_numpy(targets[chosen]), reduction="none").tolist()
+    train(run)
+    run.log.close()
+    (line,) = logged(tmp_path / "run")
+    assert line["loss"] == pytest.approx(float(np.mean(costs)), rel=1e-5)
+    assert line["tokens"] == len(costs) == int((rows.targets != IGNORED).sum())
+
+
+def test_accumulated_gradients_are_those_of_one_large_batch(described: Described, tmp_path: Path) -> None:
+    """Rows have different numbers of targets: each part counts by its own."""
+    # The moments' epsilon makes steps of near-zero gradients depend on their last bits; the first steps are compared.
+    runs = [
+        trained(described(train={"steps": 3, "batch_tokens": 256, "micro_batch_tokens": size}), tmp_path / f"{size}")
+        for size in (256, 96, 64, 32, 1)
+    ]
+    whole = logged(runs[0].folder)
+    for run in runs[1:]:
+        for line, expected in zip(logged(run.folder), whole, strict=True):
+            assert line == pytest.approx(expected, rel=1e-4)
+        for name, tensor in weights(run).items():
+            torch.testing.assert_close(tensor, weights(runs[0])[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_gradients_are_clipped_and_their_norm_is_logged_as_it_was(
+    described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms: list[float] = []
+    run = start(described(train={"steps": 4, "gradient_clip": 0.01}), tmp_path / "run")
+    step = run.optimizer.step
+
+    def watch() -> Any:
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None])))
+        return step()
+
+    monkeypatch.setattr(run.optimizer, "step", watch)
+    train(run)
+    run.log.close()
+    assert norms == pytest.approx([0.01] * 4, rel=1e-3)
+    assert all(line["gradient_norm"] > 0.1 for line in logged(tmp_path / "run"))
+
+
+def test_the_learning_rate_follows_its_schedule(described: Described, tmp_path: Path) -> None:
+    recipe = described(train={"steps": 10}, optimizer={"schedule": "linear", "warmup": 0.2, "final": 0.5})
+    used: list[float] = []
+    trained(recipe, tmp_path / "run", after_step=lambda run, line: used.append(run.optimizer.param_groups[0]["lr"]))
+    expected = [optim.learning_rate(step / 10, peak=1e-2, schedule="linear", warmup=0.2, final=0.5) for step in range(1, 11)]
+    assert used == expected
+    assert [line["learning_rate"] for line in logged(tmp_path / "run")] == expected
+    assert (used[0], used[1], used[-1]) == (0.5e-2, 1e-2, 0.5e-2)
+
+
+def test_norms_do_not_decay(described: Described, tmp_path: Path) -> None:
+    run = start(described(), tmp_path / "run")
+    run.log.close()
+    decay = {id(parameter): group["weight_decay"] for group in run.optimizer.param_groups for parameter in group["params"]}
+    for name, parameter in run.learning().items():
+        assert decay[id(parameter)] == (0.0 if "norm" in name else 0.1), name
+
+
+def test_bfloat16_computes_in_it_and_learns_in_float32(described: Described, tmp_path: Path) -> None:
+    run = trained(described(train={"steps": 20, "precision": "bfloat16"}), tmp_path / "run")
+    lines = logged(tmp_path / "run")
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
+    assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
+    assert {value.dtype for state in run.optimizer.state.values() for value in state.values()} == {torch.float32}
+    assert lines[0]["loss"] != logged(trained(described(train={"steps": 1}), tmp_path / "other").folder)[0]["loss"]
+
+
+def test_samples_are_those_of_the_order_one_after_the_other(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    run = start(described(train={"steps": 3}), tmp_path / "run")
+    samples = run.order.samples
+
+    def watch(first: int, count: int) -> Any:
+        seen.append((first, count))
+        return samples(first, count)
+
+    monkeypatch.setattr(run.order, "samples", watch)
+    train(run)
+    run.log.close()
+    assert seen == [(0, 4), (4, 4), (8, 4)]
+    assert run.samples_consumed == 12
+
+
+# --- What is measured and kept ----------------------------------------------------------------------------------------
+
+
+def test_the_log_has_the_promised_keys(described: Described, tmp_path: Path) -> None:
+    trained(described(train={"steps": 5}), tmp_path / "run", speak=lambda run: f"at {run.step}")
+    lines = log.read(tmp_path / "run" / "log.jsonl")
+    keys = ["step", "tokens", "loss", "learning_rate", "gradient_norm", "seconds"]
+    steps = [line for line in lines if "event" not in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5]
+    for line in steps:
+        validated = ["bits_per_byte"] if line["step"] in (2, 4, 5) else []
+        assert sorted(line) == sorted([*keys, *validated])
+    assert [line for line in lines if "event" in line] == [{"step": step, "event": "sample", "detail": f"at {step}"} for step in (2, 4, 5)]
+    assert [line["seconds"] for line in steps] == sorted(line["seconds"] for line in steps)
+
+
+@pytest.mark.parametrize(("every", "validated"), [(1, [1, 2, 3, 4, 5]), (3, [3, 5]), (99, [5])])
+def test_validation_comes_as_often_as_asked_and_at_the_end(described: Described, tmp_path: Path, every: int, validated: list[int]) -> None:
+    trained(described(train={"steps": 5, "validate_every": every}), tmp_path / "run")
+    assert [line["step"] for line in logged(tmp_path / "run") if "bits_per_byte" in line] == validated
+
+
+def test_validation_is_bits_per_byte_of_the_validation_part(described: Described, corpus: Path, tmp_path: Path) -> None:
+    """With room for every document, and documents no longer than a window, it is what `llamarium evaluate` measures."""
+    run = start(described(train={"steps": 2, "validation_tokens": 10**6, "sequence_length": 512, "batch_tokens": 1024}), tmp_path / "run")
+    texts = [document.text for document in open_corpus(corpus).documents("valid")]
+    assert len(run.validation) == len(texts)
+    assert validate(run) == pytest.approx(bits_per_byte(run.model, run.tokenizer, texts).bits_per_byte, rel=1e-6)
+    run.log.close()
+
+
+def test_without_validation_text_there_is_none(described: Described, tmp_path: Path) -> None:
+    run = start(described(train={"steps": 2}), tmp_path / "run")
+    run.validation = []
+    train(run)
+    run.log.close()
+    assert logged(tmp_path / "run")[-1]["bits_per_byte"] is None
+
+
+def test_it_saves_as_often_as_asked_and_at_the_end(described: Described, tmp_path: Path) -> None:
+    saved: list[list[int]] = []
+
+    def watch(run: Run, line: Line) -> None:
+        saved.append([int(path.name[-8:]) for path in store.steps(run.checkpoints)])
+
+    trained(described(train={"steps": 7, "save_every": 3, "keep": 2}), tmp_path / "run", after_step=watch)
+    assert saved == [[], [], [3], [3], [3], [6, 3], [7, 6]]
+
+
+def test_a_run_by_tokens_and_one_by_the_clock(described: Described, tmp_path: Path) -> None:
+    assert trained(described(train={"steps": None, "tokens": 500}), tmp_path / "a").step == 4
+    run = trained(described(train={"steps": None, "minutes": 0.01, "save_every": 10**6}), tmp_path / "b")
+    assert run.share() == 1.0
+    assert run.seconds >= 0.6
+    assert [path.name for path in store.steps(run.checkpoints)] == [f"step-{run.step:08d}"]
+    assert logged(run.folder)[-1]["learning_rate"] < 5e-3, "the schedule follows the clock, too"
+
+
+def test_what_is_shown_meanwhile(described: Described, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    progress.use(progress.Plain(stream, interval=0))
+    try:
+        trained(described(train={"steps": 4}), tmp_path / "run")
+    finally:
+        progress.use(progress.Silent())
+    shown = [line for line in stream.getvalue().splitlines() if line.startswith("training: ")]
+    assert sum("tokens/s" in line for line in shown) == 4
+    for part in ("training: 100%", "step 4", "loss ", "bits per byte", "tokens/s", "saved: step-00000004"):
+        assert part in shown[-1]
+
+
+# --- Where it stops ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
+def test_what_is_no_number_stops_the_run_and_harms_nothing(described: Described, tmp_path: Path, value: float) -> None:
+    def spoil(run: Run, line: Line) -> None:
+        if run.step == 3:
+            with torch.no_grad():
+                run.model.get_parameter("blocks.0.mlp.up_proj.weight").fill_(value)
+
+    recipe = described()
+    with pytest.raises(TrainingError, match="no longer a number at step 4") as caught:
+        trained(recipe, tmp_path / "run", after_step=spoil)
+    assert (caught.value.exit_code, "--resume" in caught.value.hint) == (1, True)
+    assert [line["step"] for line in logged(tmp_path / "run")] == [1, 2, 3]
+    assert [path.name for path in store.steps(tmp_path / "run" / "checkpoints")] == ["step-00000002"]
+    files.verify_manifest(tmp_path / "run" / "checkpoints" / "step-00000002")
+    assert_same(trained(recipe, tmp_path / "run", resume=True), trained(recipe, tmp_path / "whole"))
+
+
+def signalled(number: int, *, at: int) -> Callable[[Run, Line], None]:
+    def send(run: Run, line: Line) -> None:
+        if run.step == at:
+            os.kill(os.getpid(), number)
+
+    return send
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_signal_saves_and_what_is_resumed_ends_like_others(
+    described: Described, tmp_path: Path, number: signal.Signals, step: int
+) -> None:
+    recipe = described()
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted) as caught:
+        trained(recipe, tmp_path / "run", after_step=signalled(number, at=step))
+    assert caught.value.exit_code == 130
+    assert f"step {step}" in caught.value.message
+    assert "--resume" in caught.value.hint
+    assert store.steps(tmp_path / "run" / "checkpoints")[0].name == f"step-{step:08d}"
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert_same(trained(recipe, tmp_path / "run", resume=True), trained(recipe, tmp_path / "whole"))
+
+
+def test_a_signal_during_the_last_step_comes_too_late(described: Described, tmp_path: Path) -> None:
+    assert trained(described(), tmp_path / "run", after_step=signalled(signal.SIGINT, at=6)).step == 6
+
+
+TWICE = """
+import os, signal, sys
+from pathlib import Path
+from llamarium.train import recipe
+from llamarium.train.loop import train
+from llamarium.train.run import start
+
+def twice(run, line):
+    if run.step == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        print("still here")
+
+train(start(recipe.read(Path(sys.argv[1])), Path(sys.argv[2])), after_step=twice)
+"""
+
+
+def test_a_second_signal_ends_it_at_once_and_harms_nothing(described: Described, tmp_path: Path) -> None:
+    recipe = described()
+    (tmp_path / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
+    command = [sys.executable, "-c", TWICE, str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (child.returncode, child.stdout) == (130, ""), child.stderr
+    assert [path.name for path in store.steps(tmp_path / "run" / "checkpoints")] == ["step-00000002"]
+    assert_same(trained(recipe, tmp_path / "run", resume=True), trained(recipe, tmp_path / "whole"))
+
+
+def test_in_another_thread_it_trains_and_leaves_signals_alone(described: Described, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    steps: list[int] = []
+    thread = threading.Thread(target=lambda: steps.append(trained(described(), tmp_path / "run").step))
+    thread.start()
+    thread.join()
+    assert steps == [6]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_run_that_has_ended_is_not_trained_again(described: Described, tmp_path: Path) -> None:
+    whole = trained(described(), tmp_path / "run")
+    before = json.dumps(logged(tmp_path / "run"))
+    again = trained(described(), tmp_path / "run", resume=True)
+    assert json.dumps(logged(tmp_path / "run")) == before
+    assert_same(again, whole)
