@@ -31,13 +31,14 @@ from llamarium.apps.ask.index import Index, build_in_memory
 from llamarium.checkpoint.open import Opened
 from llamarium.cli._quickstart.narration import Narrator
 from llamarium.cli._quickstart.page import render
+from llamarium.cli._quickstart.words import Voice
 from llamarium.engine.generate import Generation, generate
 from llamarium.engine.language_model import LanguageModel
 from llamarium.engine.sample import Sampling
 from llamarium.evaluate.bits_per_byte import bits_per_byte
 from llamarium.evaluate.compressors import compressed_bits_per_byte
 from llamarium.evaluate.repetition import repetition_rate
-from llamarium.ground import files, progress
+from llamarium.ground import files
 from llamarium.ground.device import fast_dtype, matmul_rate, num_threads, pick_device
 from llamarium.ground.errors import ExistsError, LlamariumError
 from llamarium.ground.network import Watch
@@ -74,6 +75,7 @@ class Quickstart:
 
     def __post_init__(self) -> None:
         self.tell = Narrator(self.language)
+        self.voice = Voice(self.language)
         self.watch = Watch()
         self.device = pick_device("auto")
         self.phases: list[dict[str, Any]] = []
@@ -156,8 +158,8 @@ class Quickstart:
             "bad_files": [{"path": bad.path, "reason": bad.reason} for bad in report.bad_files],
         }
         self.results["text"] = text
-        names = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or self.tell("nothing_dropped")
-        say(self.tell("text_done", **{**text, "dropped": names}))
+        names = [f"{self.voice.known('reason', reason)} {count:,}" for reason, count in dropped.items()]
+        say(self.tell("text_done", **{**text, "dropped": ", ".join(names) or self.tell("nothing_dropped")}))
         return corpus
 
     # --- 2 ---
@@ -317,7 +319,7 @@ class Quickstart:
         curve.append({"minutes": run.seconds / 60, "bits_per_byte": bits})
         beaten = [rung["name"] for rung in self.results["ladder"]["references"] if bits < rung["bits_per_byte"]]
         beats = self.tell("beats", names=", ".join(beaten)) if beaten else self.tell("beats_none")
-        say(self.tell("own_point", bits=bits, bar=_bar(bits), time=progress.duration(run.seconds), beats=beats))
+        say(self.tell("own_point", bits=bits, bar=_bar(bits), time=self.voice.time(run.seconds), beats=beats))
 
     def reading(self, reader: Run, valid: list[Document]) -> None:
         """The catalogue's LLaMA on the text: as it is, and after reading it."""
@@ -442,7 +444,7 @@ class Quickstart:
         files.write_json(self.out / RESULTS, self.results)
         files.write_text(path, render(self.results))
         say(self.tell("report", path=path))
-        say(self.tell("time", seconds=progress.duration(time.perf_counter() - self.began)))
+        say(self.tell("time", seconds=self.voice.time(time.perf_counter() - self.began)))
         say(self.tell("next"))
         for command in self.results["next"]:
             say(f"  {command}")
