@@ -380,14 +380,9 @@ class Quickstart:
 
     def questions(self) -> list[tuple[str, str]]:
         """Questions and whether the text answers them: written for Python's documentation, found in the text for one's own."""
-        if self.source == PYTHON_DOCUMENTATION:
-            if self.language == "zh":
-                return [("with 语句 context manager", "answerable"), ("月球背面的城市叫什么名字？", "unanswerable")]
-            return [
-                ("What is a context manager?", "answerable"),
-                ("What is the name of the city on the far side of the Moon?", "unanswerable"),
-            ]
         nowhere = "月球背面的城市叫什么名字？" if self.language == "zh" else "What is the name of the city on the far side of the Moon?"
+        if self.source == PYTHON_DOCUMENTATION:  # which is in English, whatever the language of the rest
+            return [("What is a context manager?", "answerable"), (nowhere, "unanswerable")]
         word = typical_word(document.text for document in open_corpus(self.out / "corpus").documents("train"))
         about = f"关于“{word}”，文中怎么说？" if self.language == "zh" else f"What does the text say about {word}?"
         return [(about, "answerable"), (nowhere, "unanswerable")]
