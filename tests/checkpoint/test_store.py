@@ -56,12 +56,12 @@ def test_a_step_that_is_written_again_is_replaced(tmp_path: Path) -> None:
 
 
 def test_only_folders_of_steps_are_steps_newest_first(tmp_path: Path) -> None:
-    for step in (5, 123_456_789, 10):  # nine digits are newer than any eight
+    for step in (99_999_999, 100_000_000, 5):  # nine digits are newer than any eight
         write(tmp_path, step)
     for name in ("step-5", "step-00000007x", "other", f"{files.TEMPORARY}12345678-step-00000009"):
         (tmp_path / name).mkdir()
     (tmp_path / "step-00000008").write_text("a file")
-    assert [path.name for path in store.steps(tmp_path)] == ["step-123456789", "step-00000010", "step-00000005"]
+    assert [path.name for path in store.steps(tmp_path)] == ["step-100000000", "step-99999999", "step-00000005"]
     assert store.steps(tmp_path / "absent") == []
 
 

@@ -65,6 +65,7 @@ class Stopped(Exception):  # noqa: N818  it is what happened, not a fault
 
 def stop_at(step: int) -> Callable[[Run, Any], None]:
     def stop(run: Run, _line: Any) -> None:
+        torch.rand(3)  # as an objective might: else every checkpoint would hold the same random state
         if run.step == step:
             raise Stopped
 
