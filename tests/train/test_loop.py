@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from llamarium.checkpoint import store
 from llamarium.evaluate.bits_per_byte import bits_per_byte
 from llamarium.ground import files, progress
 from llamarium.ground.errors import Interrupted, TrainingError
-from llamarium.models.context import Dense
+from llamarium.models.context import Dense, Packed
 from llamarium.text.corpus import open_corpus
 from llamarium.tokens.packing import IGNORED
 from llamarium.train import log
@@ -88,6 +89,33 @@ def test_the_loss_is_the_mean_of_what_each_token_costs_within_its_document(descr
     (line,) = logged(tmp_path / "run")
     assert line["loss"] == pytest.approx(float(np.mean(costs)), rel=1e-5)
     assert line["tokens"] == len(costs) == int((rows.targets != IGNORED).sum())
+
+
+def test_three_steps_are_those_of_a_plain_loop(described: Described, tmp_path: Path) -> None:
+    """Loss, gradient and update against the same thing written as plainly as it goes."""
+    run = start(described(train={"steps": 3, "micro_batch_tokens": 64}, optimizer={"warmup": 0, "schedule": "constant"}), tmp_path / "run")
+    model = copy.deepcopy(run.model)
+    optimizer = torch.optim.AdamW(
+        [{"params": [parameter], "weight_decay": 0.1 * (parameter.ndim > 1)} for parameter in model.parameters()],
+        lr=1e-2,
+        betas=(0.9, 0.95),
+    )
+    expected = []
+    for step in range(3):
+        rows = run.order.samples(4 * step, 4)
+        logits = model(torch.from_numpy(rows.inputs), Packed(torch.from_numpy(rows.documents)))
+        loss = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(rows.targets).flatten(), ignore_index=IGNORED)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        expected.append((loss.item(), torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()))
+        optimizer.step()
+    train(run)
+    run.log.close()
+    for line, (loss_, norm) in zip(logged(tmp_path / "run"), expected, strict=True):
+        assert line["loss"] == pytest.approx(loss_, rel=1e-4)
+        assert line["gradient_norm"] == pytest.approx(norm, rel=1e-3)
+    for (name, ours), theirs in zip(run.model.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_accumulated_gradients_are_those_of_one_large_batch(described: Described, tmp_path: Path) -> None:
