@@ -84,7 +84,7 @@ class BadFileError(LlamariumError):
 
     def __init__(self, path: str | Path, reason: str, *, offset: int | None = None, hint: str = "") -> None:
         where = f"{path}" if offset is None else f"{path}, byte {offset}"
-        super().__init__(f"{where}: {reason}", hint=hint)
+        super().__init__(f"{where}: {reason}", hint=hint or "Restore the file from a copy, or make or fetch it again.")
         self.path = str(path)
         self.reason = reason
         self.offset = offset

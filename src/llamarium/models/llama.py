@@ -207,7 +207,7 @@ class Model(model.Network):
         return self.norm(x_BTD)  # type: ignore[no-any-return]
 
     def unembed(self, x_BTD: Tensor) -> Tensor:
-        return F.linear(x_BTD, self.embed.weight if self.head is None else self.head.weight)
+        return F.linear(x_BTD, self.embed.weight) if self.head is None else self.head(x_BTD)
 
 
 def frequencies(config: Config, device: torch.device | None = None) -> Tensor:
