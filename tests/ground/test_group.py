@@ -58,9 +58,8 @@ def test_alone_everything_is_its_own() -> None:
 
 
 def test_two_processes_agree() -> None:
-    first, second = outputs(
-        processes("print(group.sum([0.1, group.rank / 1]), group.gather('é' * group.rank), group.tell({'from': group.rank}), group.is_first)")
-    )
+    body = "print(group.sum([0.1, group.rank / 1]), group.gather('é' * group.rank), group.tell({'from': group.rank}), group.is_first)"
+    first, second = outputs(processes(body))
     assert first == "[0.2, 1.0] ['', 'é'] {'from': 0} True"
     assert second == "[0.2, 1.0] ['', 'é'] {'from': 0} False"
 
