@@ -16,7 +16,7 @@ from llamarium.models import llama
 
 def test_matrices_decay_and_norms_and_biases_do_not() -> None:
     model = llama.Model(llama.Config(vocab_size=16, width=8, layers=2, heads=2, qkv_bias=True))
-    optimizer = optim.build("adamw", model.parameters(), learning_rate=0.5, weight_decay=0.1, betas=(0.8, 0.9))
+    optimizer = optim.build("adamw", model.named_parameters(), learning_rate=0.5, weight_decay=0.1, betas=(0.8, 0.9))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decay, plain = ([names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
@@ -28,13 +28,13 @@ def test_matrices_decay_and_norms_and_biases_do_not() -> None:
 
 def test_what_does_not_learn_is_left_out() -> None:
     learning, frozen = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2, 2), requires_grad=False)
-    optimizer = optim.build("adamw", [learning, frozen], learning_rate=0.1, weight_decay=0.1, betas=(0.9, 0.99))
+    optimizer = optim.build("adamw", [("learning", learning), ("frozen", frozen)], learning_rate=0.1, weight_decay=0.1, betas=(0.9, 0.99))
     assert [group["params"] for group in optimizer.param_groups] == [[learning]]
 
 
 def test_a_step_is_that_of_adamw() -> None:
     parameter = torch.nn.Parameter(torch.tensor([[2.0]]))
-    optimizer = optim.build("adamw", [parameter], learning_rate=0.1, weight_decay=0.5, betas=(0.9, 0.99))
+    optimizer = optim.build("adamw", [("weight", parameter)], learning_rate=0.1, weight_decay=0.5, betas=(0.9, 0.99))
     parameter.grad = torch.tensor([[3.0]])
     optimizer.step()
     assert parameter.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1, abs=1e-5)  # the first step is the sign of the gradient

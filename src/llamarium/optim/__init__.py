@@ -19,15 +19,23 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW}
 
 
 def build(
-    name: str, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float, betas: tuple[float, float]
+    name: str,
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
 ) -> torch.optim.Optimizer:
-    """The optimizer `name`. Norms and biases (one dimension) do not decay."""
+    """The optimizer `name`. Norms and biases (one dimension) do not decay.
+
+    Each group carries ``scale``: its rate is the schedule's times this.
+    """
     if name not in OPTIMIZERS:
         raise RecipeError(f"Unknown optimizer {name!r}.", hint=nearest(name, OPTIMIZERS))
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    learning = [parameter for _, parameter in named_parameters if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in learning if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in learning if parameter.ndim < 2], "weight_decay": 0.0},
+        {"params": [parameter for parameter in learning if parameter.ndim >= 2], "weight_decay": weight_decay, "scale": 1.0},
+        {"params": [parameter for parameter in learning if parameter.ndim < 2], "weight_decay": 0.0, "scale": 1.0},
     ]
     return OPTIMIZERS[name]([group for group in groups if group["params"]], lr=learning_rate, betas=betas, fused=True)
 

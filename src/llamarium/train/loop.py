@@ -52,7 +52,7 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
                 run.share(steps_ahead=1), peak=options.learning_rate, schedule=recipe.schedule, warmup=recipe.warmup, final=recipe.final
             )
             for group in run.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
 
             rows = run.order.samples(run.samples_consumed, options.rows)
             num_targets = int((rows.targets != IGNORED).sum())

@@ -161,7 +161,11 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
         lora.add(model, rank=recipe.lora.rank, alpha=recipe.lora.alpha, targets=recipe.lora.targets)
     options = recipe.optimizer
     optimizer = optim.build(
-        options.name, model.parameters(), learning_rate=recipe.train.learning_rate, weight_decay=options.weight_decay, betas=options.betas
+        options.name,
+        model.named_parameters(),
+        learning_rate=recipe.train.learning_rate,
+        weight_decay=options.weight_decay,
+        betas=options.betas,
     )
 
     checkpoint, rejected = store.newest(folder / CHECKPOINTS) if existing else (None, [])
