@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from llamarium.adapt import lora
-from llamarium.checkpoint import peft
+from llamarium.checkpoint import huggingface, peft
 from llamarium.ground.errors import BadFileError, NotFoundError
 from llamarium.ground.files import verify_manifest
 from llamarium.models import llama
 from llamarium.models.context import Dense
+from llamarium.tokens.train import bytes_tokenizer
 
 IDS = torch.arange(12)[None]
 CHOICES = [["q_proj", "v_proj"], ["*_proj"], ["blocks.1.*"], ["down_proj", "blocks.0.attention.o_proj"]]
@@ -49,6 +50,10 @@ def weight(of: llama.Model, name: str) -> Tensor:
     return of.get_parameter(f"blocks.1.attention.{name}.weight").detach()
 
 
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An adapter on the query and value projections."""
@@ -69,8 +74,80 @@ def test_what_was_written_is_what_is_applied(tmp_path: Path, targets: list[str])
     assert not any(isinstance(module, lora.LoRALinear) for module in base.modules()), "it is folded in"
 
 
+# --- the package itself ---
+
+# It asks transformers by a name that goes away; that is between the two of them.
+OLD_NAME = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+# It then writes the head and the embedding of the base beside the adapter, too, and says so.
+SAYS_MORE = pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers` to `True`:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base as a Hugging Face folder."""
+    path = tmp_path_factory.mktemp("base") / "model"
+    huggingface.save_folder(path, fitting(), TOKENIZER)
+    return path
+
+
+TOKENIZER = bytes_tokenizer()
+
+
+def fitting() -> llama.Model:
+    torch.manual_seed(0)
+    made = llama.Model(llama.Config(vocab_size=TOKENIZER.vocab_size, width=32, layers=2, heads=2, kv_heads=1, tied=False))
+    made.initialize()
+    return made
+
+
+def theirs(base_folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    made: Any = AutoModelForCausalLM.from_pretrained(base_folder)
+    return made.eval()
+
+
+@OLD_NAME
+@pytest.mark.parametrize("targets", [*CHOICES, ["*"], ["head"]], ids=" ".join)
+def test_the_package_loads_what_is_saved_here(tmp_path: Path, base_folder: Path, targets: list[str]) -> None:
+    from peft import PeftModel
+
+    thin = adapted(fitting(), targets=targets).eval()
+    peft.save_adapter(tmp_path / "adapter", thin, base=str(base_folder), rank=3, alpha=6.0, dropout=0.25)
+    loaded: Any = PeftModel.from_pretrained(theirs(base_folder), str(tmp_path / "adapter"))
+    with torch.inference_mode():
+        found = loaded(IDS).logits
+    torch.testing.assert_close(found, logits(thin), rtol=0, atol=1e-5)
+    assert (found - logits(fitting())).abs().max() > 0.01, "it changes something"
+    assert loaded.peft_config["default"].lora_dropout == 0.25
+
+
+@OLD_NAME
+@SAYS_MORE
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear", ["down_proj", "lm_head"]], ids=str)
+def test_what_the_package_saves_is_loaded_here(tmp_path: Path, base_folder: Path, targets: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, lora_dropout=0.25, target_modules=targets)
+    made = get_peft_model(theirs(base_folder), settings)
+    for name, parameter in made.named_parameters():
+        if "lora_" in name:
+            nn.init.normal_(parameter, std=0.2)
+    made.eval().save_pretrained(str(tmp_path / "adapter"))
+    with torch.inference_mode():
+        expected = made(IDS).logits
+    read = peft.read_settings(tmp_path / "adapter")
+    assert (read.base, read.rank, read.alpha, read.dropout) == (str(base_folder), 3, 6.0, 0.25)
+    beside, folded = fitting().eval(), fitting().eval()
+    peft.apply(tmp_path / "adapter", read, beside, fuse=False)
+    peft.apply(tmp_path / "adapter", read, folded)
+    torch.testing.assert_close(logits(beside), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits(folded), expected, rtol=0, atol=1e-4)
+    assert (expected - logits(fitting())).abs().max() > 0.01, "it changes something"
+
+
 def test_the_folder_is_what_peft_reads(folder: Path) -> None:
-    """Names, shapes and keys as `peft` 0.21 writes and reads them; tried with that package in both directions."""
+    """Names, shapes and keys as `peft` 0.21 writes and reads them."""
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "manifest.json"]
     values = json.loads((folder / peft.CONFIG).read_text())
     assert values["peft_type"] == "LORA"
@@ -109,6 +186,50 @@ def test_applied_it_is_base_plus_scale_times_b_a(folder: Path) -> None:
     assert torch.equal(weight(base, "k_proj"), weight(model(), "k_proj"))
 
 
+def test_without_folding_the_layers_stay_to_be_trained_on(tmp_path: Path) -> None:
+    thin = adapted(model(), targets=["*"])
+    peft.save_adapter(tmp_path / "adapter", thin, base="base", rank=3, alpha=6.0, dropout=0.5)
+    again = model()
+    peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), again, fuse=False)
+    assert same(again.state_dict(), thin.state_dict())
+    assert {name for name, parameter in again.named_parameters() if parameter.requires_grad} == lora.tensors(thin).keys()
+    assert {layer.dropout for layer in lora.layers(again).values()} == {0.5}
+    assert torch.equal(logits(again.eval()), logits(thin))
+
+
+def test_a_head_repeated_in_the_adapter_must_be_that_of_the_base(tmp_path: Path) -> None:
+    thin = adapted(model(), targets=["head"])
+    peft.save_adapter(tmp_path / "adapter", thin, base="base", rank=3, alpha=6.0)
+    name = "base_model.model.lm_head.base_layer.weight"
+    head = dict(thin.named_parameters())["head.base.weight"].detach()
+    edit(tmp_path / "adapter", lambda tensors: tensors.update({name: head.clone()}))
+    base = model()
+    peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), base)
+    torch.testing.assert_close(logits(base), logits(thin), rtol=1e-5, atol=1e-6)
+    edit(tmp_path / "adapter", lambda tensors: tensors[name].neg_())
+    with pytest.raises(BadFileError, match="base_layer"):
+        peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), model())
+
+
+def test_a_base_that_could_be_trained_still_can_when_an_adapter_is_folded_in(folder: Path) -> None:
+    base = model()
+    base.embed.requires_grad_(False)
+    peft.apply(folder, peft.read_settings(folder), base)
+    assert [name for name, parameter in base.named_parameters() if not parameter.requires_grad] == ["embed.weight"]
+
+
+def test_whole_matrices_may_come_from_elsewhere(tmp_path: Path) -> None:
+    """As when each process holds a shard of the model: its shape and names come from the model, the numbers from outside."""
+    thin = adapted(model())
+    whole = {name: parameter.detach().clone() for name, parameter in lora.tensors(thin).items()}
+    for parameter in lora.tensors(thin).values():
+        parameter.data.zero_()
+    peft.save_adapter(tmp_path / "adapter", thin, base="base", rank=3, alpha=6.0, weights=whole)
+    again = model()
+    peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), again, fuse=False)
+    assert same(dict(lora.tensors(again)), whole)
+
+
 def change(folder: Path, **values: Any) -> None:
     known = json.loads((folder / peft.CONFIG).read_text())
     (folder / peft.CONFIG).write_text(json.dumps({key: value for key, value in (known | values).items() if value != "absent"}))
@@ -124,6 +245,12 @@ def change(folder: Path, **values: Any) -> None:
         ({"rank_pattern": {"q_proj": 4}}, "rank_pattern"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"init_lora_weights": "pissa_niter_16"}, "pissa"),
+        ({"kasa_config": {"beta": 1}}, "kasa_config"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"lora_dropout": 1.0}, "drops"),
+        ({"lora_dropout": -0.5}, "drops"),
+        ({"lora_dropout": float("nan")}, "drops"),
+        ({"lora_dropout": "some"}, "some"),
         ({"r": "absent"}, "'r'"),
         ({"r": "many"}, "many"),
         ({"r": 0}, "rank"),
