@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from llamarium.adapt import lora
 from llamarium.checkpoint import huggingface, peft
@@ -228,6 +229,27 @@ def test_whole_matrices_may_come_from_elsewhere(tmp_path: Path) -> None:
     again = model()
     peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), again, fuse=False)
     assert same(dict(lora.tensors(again)), whole)
+
+
+def test_a_sharded_model_is_written_from_its_whole_matrices(tmp_path: Path) -> None:
+    """FSDP2 gives a model another class, and its parameters are DTensors."""
+    from torch.distributed.fsdp import fully_shard
+
+    thin = adapted(model(), targets=["*"])
+    expected = logits(thin)
+    torch.distributed.init_process_group("gloo", init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
+    try:
+        for block in thin.blocks:
+            fully_shard(block)
+        fully_shard(thin)
+        whole = {name: parameter.full_tensor() for name, parameter in lora.tensors(thin).items() if isinstance(parameter, DTensor)}
+        peft.save_adapter(tmp_path / "adapter", thin, base="base", rank=3, alpha=6.0, weights=whole)
+        assert torch.equal(thin(IDS, Dense(IDS)).detach(), expected)
+    finally:
+        torch.distributed.destroy_process_group()
+    again = model()
+    peft.apply(tmp_path / "adapter", peft.read_settings(tmp_path / "adapter"), again, fuse=False)
+    assert torch.equal(logits(again), expected)
 
 
 def change(folder: Path, **values: Any) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from llamarium import models
 from llamarium.adapt import lora
 from llamarium.checkpoint.safetensors_file import read_safetensors
 from llamarium.checkpoint.weights import foreign_name
@@ -170,5 +171,7 @@ def _targets(model: nn.Module) -> list[str]:
 
 def _hf_name(model: nn.Module, name: str) -> str:
     """Hugging Face's name of one of our linear layers."""
-    module = family(type(model).__module__.rsplit(".", 1)[-1])
+    # A sharded model is of a class that torch derived from the family's.
+    places = (each.__module__.rpartition(".") for each in type(model).__mro__)
+    module = family(next((last for package, _, last in places if package == models.__name__), type(model).__name__))
     return foreign_name(f"{name}.weight", getattr(module, "HF_NAMES", {})).removesuffix(".weight")
