@@ -187,6 +187,7 @@ def test_what_does_not_learn_is_left_out(name: str) -> None:
 def test_muon_takes_the_matrices_of_the_blocks() -> None:
     network = model(tied=False)
     network.blocks[0].register_parameter("lora_A", nn.Parameter(torch.ones(2, 16)))
+    network.register_parameter("positions", nn.Parameter(torch.ones(9, 16)))
     optimizer = build("muon", network.named_parameters())
     for group, names in zip(optimizer.param_groups, names_of(optimizer, network)):
         for key in names:
@@ -194,7 +195,14 @@ def test_muon_takes_the_matrices_of_the_blocks() -> None:
     outside = {
         key for group, names in zip(optimizer.param_groups, names_of(optimizer, network)) if not group["orthogonal"] for key in names
     }
-    assert {"embed.weight", "head.weight", "norm.weight", "blocks.0.attention_norm.weight", "blocks.1.attention.q_proj.bias"} <= outside
+    assert {
+        "embed.weight",
+        "head.weight",
+        "positions",
+        "norm.weight",
+        "blocks.0.attention_norm.weight",
+        "blocks.1.attention.q_proj.bias",
+    } <= outside
 
 
 def test_without_a_word_a_member_takes_what_suits_it() -> None:
@@ -214,6 +222,8 @@ def test_a_name_that_does_not_exist_is_refused_with_the_nearest() -> None:
 
 # --- what all owe ---
 
+# About the size of step that AdamW takes at 0.01.
+RATES = {name: {"sgd": 1.0, "momentum": 0.3, "nesterov": 0.3, "adadelta": 10.0}.get(name, 0.01) for name in optim.OPTIMIZERS}
 IDS = torch.randint(0, 24, (4, 13), generator=torch.Generator().manual_seed(1))
 
 
@@ -288,8 +298,7 @@ def test_control_moments_that_are_rounded_are_seen(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_the_loss_falls(name: str) -> None:
     network = model()
-    rate = {"sgd": 1.0, "momentum": 0.3, "nesterov": 0.3, "adadelta": 10.0}.get(name, 0.01)
-    optimizer = optim.build(name, network.named_parameters(), learning_rate=rate, weight_decay=None, betas=(0.9, 0.95))
+    optimizer = optim.build(name, network.named_parameters(), learning_rate=RATES[name], weight_decay=None, betas=(0.9, 0.95))
     losses = []
     for _ in range(60):
         loss = nn.functional.cross_entropy(network(IDS[:, :-1], Dense(IDS[:, :-1])).flatten(0, 1), IDS[:, 1:].flatten())
@@ -314,16 +323,19 @@ def test_a_rate_of_zero_moves_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_a_parameter_without_a_gradient_waits(name: str) -> None:
-    """And joins later, as an expert does that no token reached before."""
-    one, other = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, 3))
-    optimizer = build(name, [("blocks.0.one", one), ("blocks.0.other", other)])
-    one.grad = torch.arange(6.0).view(2, 3)
+    """And joins the others later, as an expert does that no token reached before."""
+    gradient = torch.arange(6.0).view(2, 3)
+    early, late, alone = (nn.Parameter(torch.ones(2, 3)) for _ in range(3))
+    optimizer = build(name, [("blocks.0.early", early), ("blocks.0.late", late)])
+    early.grad = gradient
     optimizer.step()
-    assert torch.equal(other, torch.ones(2, 3))
-    other.grad = torch.arange(6.0).view(2, 3)
-    one.grad = None
+    assert torch.equal(late, torch.ones(2, 3))
+    late.grad = gradient
     optimizer.step()
-    assert torch.equal(one, other)
+    optimizer = build(name, [("blocks.0.alone", alone)])
+    alone.grad = gradient
+    optimizer.step()
+    assert torch.equal(late, alone)
 
 
 # --- the same steps, the weights spread over two processes ---
@@ -340,7 +352,7 @@ from llamarium import optim
 from llamarium.models import llama
 from llamarium.models.context import Dense
 
-folder, ids = Path(sys.argv[1]), torch.tensor(eval(sys.argv[2]))
+folder, ids, rates = Path(sys.argv[1]), torch.tensor(eval(sys.argv[2])), eval(sys.argv[3])
 dist.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (dist.get_world_size(),))
 mine = ids[dist.get_rank() :: dist.get_world_size()]
@@ -350,7 +362,7 @@ for name in optim.OPTIMIZERS:
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    optimizer = optim.build(name, model.named_parameters(), learning_rate=1e-3, weight_decay=0.1, betas=(0.9, 0.95))
+    optimizer = optim.build(name, model.named_parameters(), learning_rate=rates[name], weight_decay=0.1, betas=(0.9, 0.95))
     for _ in range(3):
         logits = model(mine[:, :-1], Dense(mine[:, :-1]))
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), mine[:, 1:].flatten()).backward()
@@ -367,16 +379,18 @@ dist.destroy_process_group()
 @pytest.mark.slow
 def test_weights_spread_over_two_processes_step_the_same(tmp_path: Path) -> None:
     save_file({key: value.detach() for key, value in model().named_parameters()}, tmp_path / "before.safetensors")
+    # Smaller steps: those that divide by √v make much of the last bits of a gradient that is nearly 0.
+    rates = {name: rate if name == "muon" else rate / 10 for name, rate in RATES.items()}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKER, str(tmp_path), str(IDS.tolist())]
+    command = [sys.executable, "-c", WORKER, str(tmp_path), str(IDS.tolist()), str(rates)]
     workers = [subprocess.Popen(command, env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
     assert [worker.wait(240) for worker in workers] == [0, 0]
     for name in optim.OPTIMIZERS:
         network = model()
-        optimizer = optim.build(name, network.named_parameters(), learning_rate=1e-3, weight_decay=0.1, betas=(0.9, 0.95))
+        optimizer = optim.build(name, network.named_parameters(), learning_rate=rates[name], weight_decay=0.1, betas=(0.9, 0.95))
         for _ in range(3):
             loss = nn.functional.cross_entropy(network(IDS[:, :-1], Dense(IDS[:, :-1])).flatten(0, 1), IDS[:, 1:].flatten())
             loss.backward()  # type: ignore[no-untyped-call]
@@ -386,4 +400,7 @@ def test_weights_spread_over_two_processes_step_the_same(tmp_path: Path) -> None
         for key, parameter in network.named_parameters():
             difference = (spread[key] - parameter.detach()).abs().max().item()
             assert difference < tolerance, f"{name}: {key} differs by {difference}"
-        assert not torch.equal(network.embed.weight, model().embed.weight), name
+            moved = (parameter.detach() - model().get_parameter(key)).abs().max().item()
+            assert moved > 5 * tolerance or parameter.ndim < 2, (
+                f"{name}: {key} has hardly moved ({moved}), so that this test could not fail"
+            )

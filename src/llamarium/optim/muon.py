@@ -102,7 +102,7 @@ def orthogonal(x_MN: Tensor) -> Tensor:
         assert isinstance(x_MN, DTensor)
         mesh = x_MN.device_mesh
         whole: DTensor = DTensor.from_local(orthogonal(x_MN.full_tensor()), mesh, [Replicate()] * mesh.ndim, run_check=False)
-        return whole.redistribute(placements=x_MN.placements)  # type: ignore[no-any-return]
+        return whole.redistribute(placements=x_MN.placements)
     a, b, c = COEFFICIENTS
     tall = x_MN.shape[-2] > x_MN.shape[-1]
     x = (x_MN.mT if tall else x_MN).to(working_dtype(x_MN.device))  # the smaller side's products are the cheaper ones
@@ -110,7 +110,8 @@ def orthogonal(x_MN: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         A = x @ x.mT
         x = a * x + (b * A + c * (A @ A)) @ x
-    return (x.mT if tall else x).to(x_MN.dtype)
+    result: Tensor = (x.mT if tall else x).to(x_MN.dtype)
+    return result
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
