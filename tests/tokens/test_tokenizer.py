@@ -404,3 +404,27 @@ def test_an_added_token_without_content_is_none() -> None:
     tokenizer = Tokenizer(broken(added_tokens=[empty]))
     assert "" not in tokenizer.specials
     tokenizer.encode_chat([{"role": "user", "content": "<"}])
+
+
+@pytest.mark.parametrize("name", ["byte-level", "sentencepiece"])
+def test_the_default_template_can_be_saved_with_the_tokenizer(variants: dict[str, Tokenizer], name: str, tmp_path: Path) -> None:
+    """A model taught in the form of a default must be asked in that form, whoever opens it."""
+    config = {key: value for key, value in variants[name].config.items() if key != "chat_template"}
+    bare = Tokenizer(variants[name].definition, config)
+    bare.with_chat_template().save(tmp_path)
+    saved = Tokenizer.load(tmp_path)
+    messages = [{"role": "user", "content": "hi"}]
+    assert bare.chat_template is None
+    assert saved.chat_template is not None
+    assert saved.encode_chat(messages) == bare.encode_chat(messages)
+    assert saved.sha256 == bare.sha256
+    from transformers import PreTrainedTokenizerFast
+
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    expected = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert saved.encode_chat(messages) == expected
+
+
+def test_a_template_that_is_there_stays() -> None:
+    tokenizer = Tokenizer(byte_level().definition, {"chat_template": [{"name": "default", "template": "d"}]})
+    assert tokenizer.with_chat_template().chat_template == "d"

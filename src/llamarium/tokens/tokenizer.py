@@ -269,6 +269,11 @@ class Tokenizer:
             template = named.get("default")
         return template if isinstance(template, str) else None
 
+    def with_chat_template(self) -> Tokenizer:
+        """The same tokenizer with the template that it uses in its config, so that whoever opens a saved copy uses it, too."""
+        template = self.chat_template or chat.default_template(self.specials)
+        return Tokenizer(self.definition, {**self.config, "chat_template": template}, name=self.name)
+
     def encode_chat(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = True) -> list[int]:
         """Ids of a conversation in the model's own form. Special tokens inside a message stay text."""
         guarded, stand_ins = chat.guard(messages, self.specials)
