@@ -214,6 +214,12 @@ def test_what_was_read_often_enough_goes_on_with_its_new_rows_only() -> None:
     assert sorted(order.sample(k)[1] for k in range(10, 15)) == list(range(10, 15))
 
 
+def test_rows_that_come_before_any_was_read_were_there_from_the_beginning() -> None:
+    grown = Order([Source(Numbers((5, 5)))], 2, [Segment(0, [1]), Segment(0, [2])])
+    whole = Order([Source(Numbers((10,)))], 2)
+    assert [grown.sample(k) for k in range(30)] == [whole.sample(k) for k in range(30)]
+
+
 def test_a_source_may_come_later() -> None:
     order = Order([Source(Numbers((10,))), Source(Numbers((10,)))], 0, [Segment(0, [1, 0]), Segment(25, [1, 1])])
     alone = Order([Source(Numbers((10,)))], 0)

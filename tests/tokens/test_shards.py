@@ -314,7 +314,7 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "ids of fewer documents": lie_of_shard(ids="0" * 48),
     "ids that are no digits": lie_of_shard(ids="x" * 64),
     "ids that are a number": lie_of_shard(ids=3),
-    "a mask elsewhere": lie_of_shard(learns={"file": "../outside.bin", "sha256": ""}),
+    "a mask elsewhere": lie_of_shard(learns={"file": "../outside.learns", "sha256": ""}),
     "a mask without a sum": lie_of_shard(learns={"file": "train-00000.bin"}),
     "a mask that is a word": lie_of_shard(learns="train-00000.bin"),
     "a shard that is a word": lie(shards=["train-00000.bin"]),
@@ -327,7 +327,9 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_an_index_that_lies_is_a_bad_file(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     folder = tmp_path / "shards"
     write_shards(folder, TEXTS, TOKENIZER)
-    (tmp_path / "outside.bin").write_bytes((folder / "train-00000.bin").read_bytes())
+    data = (folder / "train-00000.bin").read_bytes()
+    (tmp_path / "outside.bin").write_bytes(data)
+    (tmp_path / "outside.learns").write_bytes(data[::2])
     path = folder / INDEX
     path.write_text(json.dumps(change(json.loads(path.read_text()))), encoding="utf-8")
     with pytest.raises(BadFileError):
