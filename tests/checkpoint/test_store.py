@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from llamarium.checkpoint import store
+from llamarium.checkpoint.sharded import Rows
 from llamarium.ground import files
 from llamarium.ground.errors import BadFileError
 from llamarium.ground.failpoints import VARIABLE
@@ -48,10 +49,60 @@ def test_parts_of_a_larger_tensor_are_stored_by_themselves(tmp_path: Path) -> No
     assert (path / "model.safetensors").stat().st_size < 400
 
 
+def test_what_belongs_to_a_process_lies_among_the_moments_of_one_that_is_alone(tmp_path: Path) -> None:
+    moments = {name: tensor for name, tensor in MOMENTS.items() if name != "random.cpu"}
+    belongs = {"random.cpu": MOMENTS["random.cpu"]}
+    apart = store.write(tmp_path, 1, weights=WEIGHTS, optimizer=moments, state={}, own=belongs)
+    among = store.write(tmp_path, 2, weights=WEIGHTS, optimizer=MOMENTS, state={})
+    assert (apart / store.OPTIMIZER).read_bytes() == (among / store.OPTIMIZER).read_bytes()
+    for path in (apart, among):
+        found = store.read(path)
+        assert found.own(0, 1).keys() == found.own().keys() == {"random.cpu"}
+        assert found.own(0, 2) == {}
+        assert found.names("optimizer") == ["w.exp_avg", "w.step"]
+        assert found.optimizer.keys() == MOMENTS.keys()
+
+
+def test_a_process_that_is_alone_brings_all_rows_and_writes_them_as_a_tensor(tmp_path: Path) -> None:
+    tensor = torch.arange(6.0).reshape(3, 2)
+    spread = store.write(tmp_path, 1, weights={"w": Rows(tensor, (3, 2), 0)}, optimizer={}, state={})
+    plain = store.write(tmp_path, 2, weights={"w": tensor}, optimizer={}, state={})
+    assert (spread / store.WEIGHTS).read_bytes() == (plain / store.WEIGHTS).read_bytes()
+    assert store.read(plain).rows("weights", "w", 1, 3).tolist() == [[2, 3], [4, 5]]
+    with pytest.raises(AssertionError):
+        store.write(tmp_path, 3, weights={"w": Rows(tensor[1:], (3, 2), 1)}, optimizer={}, state={})
+    assert names(tmp_path) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.parametrize("name", [store.WEIGHTS, store.OPTIMIZER])
+def test_a_file_that_is_missing_is_refused_even_when_the_manifest_does_not_list_it(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, 5)
+    (path / name).unlink()
+    files.write_manifest(path)
+    with pytest.raises(BadFileError, match=f"{name}: is missing"):
+        store.read(path)
+
+
 def test_a_step_that_is_written_again_is_replaced(tmp_path: Path) -> None:
     write(tmp_path, 5, weight=1.0)
     path = write(tmp_path, 5, weight=2.0)
     assert store.read(path).weights["w"].tolist() == [2.0, 2.0]
+    assert names(tmp_path) == ["step-00000005"]
+
+
+@pytest.mark.parametrize("point", ["before-shard", "after-manifest", "before-rename", "between-renames"])
+def test_a_write_that_fails_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    write(tmp_path, 5, weight=1.0)
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+
+    def fail(name: str) -> None:
+        if name == point:
+            raise RuntimeError(name)
+
+    monkeypatch.setattr(store, "reached", fail)
+    with pytest.raises(RuntimeError, match=point):
+        write(tmp_path, 5, weight=2.0)
+    assert store.read(tmp_path / "step-00000005").weights["w"].tolist() == [1.0, 1.0]
     assert names(tmp_path) == ["step-00000005"]
 
 
