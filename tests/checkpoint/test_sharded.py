@@ -264,7 +264,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # glibc keeps what was freed below this size, and how much of it is used again is chance; here memory is measured.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
     process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment)
     with process:
         yield Server(process, tmp_path_factory.mktemp("server") / "out")
@@ -418,7 +419,7 @@ def test_every_type_comes_back(dtype: torch.dtype, tmp_path: Path) -> None:
 def test_one_tensor_at_a_time_is_copied_and_only_what_is_wanted_is_read(server: Server, tmp_path: Path) -> None:
     [(as_they_lie, turned, read)] = server.said("measure", tmp_path, size=1)
     assert as_they_lie < 6
-    assert turned < 20  # the copy of one tensor, and of the next one before it is dropped
+    assert turned < 12
     assert read == 4
 
 

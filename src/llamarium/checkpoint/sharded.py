@@ -119,6 +119,7 @@ def write_file(path: Path, pieces: Iterable[bytes | memoryview]) -> dict[str, An
             file.write(piece)
             digest.update(piece)
             size += len(piece)
+            del piece  # it may be the copy of a tensor, which goes before the next one is made
         file.flush()
         reached("before-fsync")
         os.fsync(file.fileno())
