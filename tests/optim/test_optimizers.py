@@ -104,7 +104,7 @@ def test_steps_are_those_of_the_formula(name: str, shape: tuple[int, int]) -> No
 
 
 def test_the_first_step_of_adam_is_a_whole_one() -> None:
-    """Without the correction of its first average it would be (1 − β₁)/√(1 − β₂) of the rate."""
+    """Without the correction of its first average it would be only 1 − β₁ of the rate."""
     for name in ("adam", "adamw"):
         parameter = nn.Parameter(torch.zeros(1, 2))
         optimizer = build(name, [("weight", parameter)])

@@ -31,7 +31,7 @@ def constant(share: float, decay: float) -> float:  # noqa: ARG001
 def wsd(share: float, decay: float) -> float:
     """Warm-up, stable, decay: 1, then a straight line to 0 over the last `decay`. Hu et al. 2024 (MiniCPM), arXiv:2404.06395.
 
-    A run can be lengthened from any checkpoint of its stable part: until there, nothing depends on where it will end.
+    A run can be lengthened from any checkpoint of its stable part: there nothing depends on where it will end.
     """
     return min(1.0, (1 - share) / decay) if decay > 0 else 1.0
 
