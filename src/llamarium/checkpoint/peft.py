@@ -16,13 +16,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from llamarium import models
 from llamarium.adapt import lora
 from llamarium.checkpoint.safetensors_file import read_safetensors
 from llamarium.checkpoint.weights import foreign_name
 from llamarium.ground import files
 from llamarium.ground.errors import BadFileError
-from llamarium.models import family
+from llamarium.models import family, family_of
 from llamarium.models.model import Model
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -171,7 +170,5 @@ def _targets(model: nn.Module) -> list[str]:
 
 def _hf_name(model: nn.Module, name: str) -> str:
     """Hugging Face's name of one of our linear layers."""
-    # A sharded model is of a class that torch derived from the family's.
-    places = (each.__module__.rpartition(".") for each in type(model).__mro__)
-    module = family(next((last for package, _, last in places if package == models.__name__), type(model).__name__))
+    module = family(family_of(model))
     return foreign_name(f"{name}.weight", getattr(module, "HF_NAMES", {})).removesuffix(".weight")

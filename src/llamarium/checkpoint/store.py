@@ -86,7 +86,7 @@ def write(
     """
     own = own or {}
     assert all(name.startswith(OWN) for name in own)
-    path = folder / f"step-{step:08d}"
+    path = folder / folder_name(step)
     temporary = path.with_name(group.tell(f"{files.TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}"))
     try:
         with group.together(), files.disk_errors(path):
@@ -177,6 +177,15 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def folder_name(step: int) -> str:
+    """The folder of a step's checkpoint.
+
+    >>> folder_name(100)
+    'step-00000100'
+    """
+    return f"step-{step:08d}"
+
+
 def steps(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first, valid or not."""
     found = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()] if folder.is_dir() else []
@@ -250,20 +259,22 @@ def _num_shards(path: Path, names: set[str]) -> int | None:
     return size
 
 
-def prune(folder: Path, *, step: int, keep: int, group: Group = ALONE) -> None:
+def prune(folder: Path, *, step: int, keep: int, spare: int | None = None, group: Group = ALONE) -> None:
     """Remove all but the newest `keep` checkpoints up to `step`, which has just been written, and what killed writers left behind.
+
+    That of step `spare` stays, too.
 
     Those after it go, too: they were rejected or rolled back, and must neither count as kept nor be taken for the newest.
     In a group the first process does it, and all return when it is done.
     """
     with group.together():
         if group.is_first:
-            _prune(folder, step=step, keep=keep)
+            _prune(folder, step=step, keep=keep, spare=spare)
 
 
-def _prune(folder: Path, *, step: int, keep: int) -> None:
+def _prune(folder: Path, *, step: int, keep: int, spare: int | None) -> None:
     files.remove_leftovers(folder)
-    found = steps(folder)
+    found = [path for path in steps(folder) if _step(path) != spare]
     later = [path for path in found if _step(path) > step]
     for path in [*later, *found[len(later) + keep :]]:
         reached("before-prune")

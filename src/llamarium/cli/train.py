@@ -19,20 +19,27 @@ def command(
 ) -> None:
     """Train a model as a recipe says; into runs/<name>."""
     from llamarium.ground import progress
+    from llamarium.ground.device import pick_device
+    from llamarium.ground.group import joined
     from llamarium.train import recipe as recipes
+    from llamarium.train.estimate import describe
     from llamarium.train.finish import train_to_the_end
-    from llamarium.train.run import describe, start
+    from llamarium.train.run import start
 
     read = recipes.read(recipe, settings or ())
     if dry_run:
         for line in describe(read):
             print(line)
         return
-    run = start(read, Path("runs") / read.name, resume=resume)
-    for line in describe(read, run):
-        progress.say(line)
-    model = train_to_the_end(run, speak=speak)
-    print(model)
+    with joined(pick_device(read.train.device).type) as group:
+        if not group.is_first:
+            progress.use(progress.Silent())
+        run = start(read, Path("runs") / read.name, resume=resume, group=group)
+        for line in describe(read, run):
+            progress.say(line)
+        model = train_to_the_end(run, speak=speak)
+    if group.is_first:
+        print(model)
 
 
 def speak(run: Run) -> str:

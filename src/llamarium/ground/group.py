@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llamarium.ground import errors
 from llamarium.ground.errors import LlamariumError, TrainingError
 
 if TYPE_CHECKING:
@@ -83,19 +84,21 @@ class Group:
             yield
         except LlamariumError as caught:
             error = caught
-        if self.size == 1:
-            if error is not None:
-                raise error
-            return
-        said = self.gather(None if error is None else (type(error).__name__, error.message, error.hint, error.exit_code))
+        said = self.gather(None if error is None else (type(error).__name__, error.message, error.hint)) if self.size > 1 else []
         if error is not None:
             raise error
         for each in said:
             if each is not None:
-                _, message, hint, code = each
-                stopped = TrainingError(message, hint=hint)
-                stopped.exit_code = code
-                raise stopped
+                kind, message, hint = each
+                raise _again(kind, message, hint)
+
+
+def _again(kind: str, message: str, hint: str) -> LlamariumError:
+    """An error that another process met, as nearly the same as this one can make it."""
+    found = getattr(errors, kind, LlamariumError)
+    again: LlamariumError = found.__new__(found)
+    LlamariumError.__init__(again, message, hint=hint)
+    return again
 
 
 ALONE = Group()
@@ -165,7 +168,9 @@ def is_lost_peer(error: RuntimeError) -> bool:
 
 
 def mesh(group: Group, device: torch.device, *, spread: int) -> Any:
-    """A device mesh of ("replicate", "shard"): weights lie spread over `spread` processes, and are copied over the rest."""
+    """A device mesh over the group, along whose last axis weights lie spread; with fewer than all, an axis of copies before it."""
     from torch.distributed.device_mesh import init_device_mesh
 
+    if spread == group.size:
+        return init_device_mesh(device.type, (spread,), mesh_dim_names=("shard",))
     return init_device_mesh(device.type, (group.size // spread, spread), mesh_dim_names=("replicate", "shard"))

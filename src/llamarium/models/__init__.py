@@ -24,3 +24,12 @@ def family(name: str) -> ModuleType:
     if name not in families():
         raise NotFoundError(f"There is no model family {name!r}.", hint=nearest(name, families()))
     return registry.find(__name__, name)
+
+
+def family_of(model: object) -> str:
+    """Name of the family that a model belongs to, also where sharding has given it a class of its own."""
+    for each in type(model).__mro__:
+        name = each.__module__.removeprefix(f"{__name__}.")
+        if name in families():
+            return name
+    raise NotFoundError(f"{type(model).__name__} belongs to no model family.", hint=f"Known: {', '.join(families())}.")

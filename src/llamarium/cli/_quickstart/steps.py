@@ -51,7 +51,9 @@ from llamarium.text.python_documentation import WORD as PYTHON_DOCUMENTATION
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.tokens.train import train_bpe
 from llamarium.train import finish, loop, recipe
+from llamarium.train.data import Scored
 from llamarium.train.run import Run, start
+from llamarium.train.validate import validate
 
 CATALOGUE = "smollm2-135m-instruct"
 RESULTS, REPORT = "quickstart.json", "report.html"
@@ -278,7 +280,7 @@ class Quickstart:
         run = start(described, self.out / "own")
         ids = tokenizer.encode_batch([document.text for document in valid])
         run.validation = [
-            (np.array([tokenizer.begin_id, *document, tokenizer.end_id]), _num_bytes([text]))
+            Scored(np.array([tokenizer.begin_id, *document, tokenizer.end_id]), _num_bytes([text]))
             for document, text in zip(ids, valid, strict=True)
         ]
         say(self.tell("own", parameters=run.model.num_parameters(), seconds=seconds))
@@ -292,7 +294,7 @@ class Quickstart:
                 while run.share() >= due:
                     due = next(points)
                 # The run's last validation is the rung's score: its windows are as long as the model's whole context.
-                self.point(curve, run, line.get("bits_per_byte") or loop.validate(run))
+                self.point(curve, run, line.get("bits_per_byte") or validate(run))
 
         loop.train(run, after_step=watch)
         run.log.close()

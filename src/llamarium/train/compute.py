@@ -1,0 +1,118 @@
+"""How the arithmetic of a step is done: in which type, compiled or not, with what is recomputed instead of kept.
+
+Takes: a recipe and a device, or a model.
+Gives: a recipe whose "auto" is decided; an objective that is ready to be called in the loop.
+Does not know: data, optimizers, checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from llamarium.ground.device import fast_dtype
+from llamarium.ground.errors import MissingExtraError, RecipeError
+from llamarium.ground.group import Group
+from llamarium.models.model import Network
+from llamarium.train.objectives import Batch, Objective
+from llamarium.train.recipe import Recipe
+
+COMPILE_FROM = 10  # minutes that a run is meant to take, from which a minute of compiling is worth it
+COMPILE_FROM_FLOP = 1e14  # or that much arithmetic, where its time is not known
+
+
+def dtype(name: str) -> torch.dtype:
+    """The torch type of a resolved `train.precision`."""
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found
+
+
+def resolve(recipe: Recipe, device: torch.device, group: Group) -> Recipe:
+    """The recipe with what "auto" stands for on this device; in a group, on that of the first process."""
+    train = recipe.train
+    chosen: dict[str, Any] = {}
+    if train.precision == "auto":
+        chosen["precision"] = str(fast_dtype(device)).removeprefix("torch.") if group.is_first else ""
+    if train.compile == "auto":
+        chosen["compile"] = _worth_compiling(recipe, device)
+    elif train.compile and device.type == "cpu" and not _compiler():
+        raise RecipeError("train.compile: there is no C++ compiler here.", hint="Install g++ (llamarium doctor says how), or set false.")
+    chosen = group.tell(chosen)
+    return recipe.model_copy(update={"train": train.model_copy(update=chosen)})
+
+
+def _compiler() -> bool:
+    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+
+
+def _worth_compiling(recipe: Recipe, device: torch.device) -> bool:
+    """A long run gains more than the minute that compiling costs."""
+    train = recipe.train
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and not _compiler()) or recipe.lora is not None:
+        return False
+    if train.minutes is not None:
+        return train.minutes >= COMPILE_FROM
+    from llamarium.train.recipe import parse_size
+
+    size = parse_size(recipe.model.size) if recipe.model.size is not None else 1e6
+    tokens = (train.num_steps or 0) * train.rows * train.sequence_length
+    return 6 * size * tokens >= COMPILE_FROM_FLOP
+
+
+def objective(function: Objective, precision: torch.dtype, device: torch.device, *, compiled: bool) -> Objective:
+    """`function` in the given number type; float16 and bfloat16 are PyTorch's autocast over float32 weights.
+
+    Compiled, it is one graph: a model that breaks it is an error here and not a slow run.
+    """
+
+    def in_type(model: Network, batch: Batch) -> Tensor:
+        with autocast(precision, device):
+            return function(model, batch)
+
+    if not compiled:
+        return in_type
+    return torch.compile(in_type, fullgraph=True, dynamic=False)
+
+
+@contextlib.contextmanager
+def autocast(precision: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Arithmetic in a short type where the recipe wants one."""
+    if precision in (torch.float32, torch.float64):
+        yield
+    else:
+        with torch.autocast(device.type, precision):
+            yield
+
+
+def recompute(model: Network) -> None:
+    """Keep of each block only its input, and run it again in the backward pass: Chen et al. 2016, arXiv:1604.06174."""
+    for block in model.blocks:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def tensorboard(folder: Path) -> Callable[[dict[str, Any]], None]:
+    """A listener that shows the lines of a log in TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtraError("train.tensorboard", extra="tensorboard", package="tensorboard") from None
+    writer = SummaryWriter(folder / "tensorboard")
+
+    def show(line: dict[str, Any]) -> None:
+        for key, value in line.items():
+            if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
+                writer.add_scalar(f"train/{key}", value, line["step"])
+        if line.get("event") == "sample":
+            writer.add_text("sample", str(line["detail"]), line["step"])
+        writer.flush()
+
+    return show

@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM, turned into a question that the loop asks between two steps.
+
+Takes: signals. Gives: an event that is set by the first; the second ends the process at once, harming nothing.
+Does not know: what is interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from llamarium.ground.errors import Interrupted
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """The event. Elsewhere than in the main thread it is never set."""
+    event = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if event.is_set():
+            os._exit(Interrupted.exit_code)
+        event.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
