@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from llamarium.ground.device import fast_dtype
-from llamarium.ground.errors import MissingExtraError, RecipeError
+from llamarium.ground.errors import RecipeError
 from llamarium.ground.group import Group
 from llamarium.models.model import Network
 from llamarium.train.objectives import Batch, Objective
@@ -83,6 +83,15 @@ def objective(function: Objective, precision: torch.dtype, device: torch.device,
     return torch.compile(in_type, fullgraph=True, dynamic=False)
 
 
+def compile_now(ready: Objective, model: Network, batch: Batch) -> float:
+    """Let a compiled objective meet its first batch before the clock of a run starts; seconds that took. Nothing is learnt or drawn."""
+    began = time.perf_counter()
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.random.fork_rng(devices=[batch.inputs.device] if batch.inputs.is_cuda else []):
+        torch.autograd.grad(ready(model, batch), learning, allow_unused=True)
+    return time.perf_counter() - began
+
+
 @contextlib.contextmanager
 def autocast(precision: torch.dtype, device: torch.device) -> Iterator[None]:
     """Arithmetic in a short type where the recipe wants one."""
@@ -97,22 +106,3 @@ def recompute(model: Network) -> None:
     """Keep of each block only its input, and run it again in the backward pass: Chen et al. 2016, arXiv:1604.06174."""
     for block in model.blocks:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
-
-
-def tensorboard(folder: Path) -> Callable[[dict[str, Any]], None]:
-    """A listener that shows the lines of a log in TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingExtraError("train.tensorboard", extra="tensorboard", package="tensorboard") from None
-    writer = SummaryWriter(folder / "tensorboard")
-
-    def show(line: dict[str, Any]) -> None:
-        for key, value in line.items():
-            if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                writer.add_scalar(f"train/{key}", value, line["step"])
-        if line.get("event") == "sample":
-            writer.add_text("sample", str(line["detail"]), line["step"])
-        writer.flush()
-
-    return show

@@ -31,7 +31,7 @@ from llamarium.models.model import Network
 from llamarium.tokens.order import Order, Segment
 from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.tokenizer import Tokenizer
-from llamarium.train import build, compute, data
+from llamarium.train import build, compute, data, tensorboard
 from llamarium.train.data import Data, Scored
 from llamarium.train.guard import ROLL_BACKS, Guard
 from llamarium.train.log import RunLog
@@ -367,17 +367,14 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     if checkpoint is not None:
         _check_identity(folder, checkpoint, identity, model)
         segments = _segments(read, checkpoint)
+    after = None if checkpoint is None else checkpoint.state["step"]
     with group.together():
+        shown = tensorboard.listener(folder, after_step=after) if recipe.train.tensorboard and group.is_first else None
         if group.is_first:
             if not existing:
                 tokenizer.save(folder / TOKENIZER)
             files.write_text(folder / RECIPE, recipe.dump())
-    log = RunLog(
-        folder / LOG,
-        after_step=None if checkpoint is None else checkpoint.state["step"],
-        to_disk=group.is_first,
-        also=compute.tensorboard(folder) if recipe.train.tensorboard and group.is_first else None,
-    )
+    log = RunLog(folder / LOG, after_step=after, to_disk=group.is_first, also=shown)
     run = Run(
         folder,
         recipe,
