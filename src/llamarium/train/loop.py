@@ -17,7 +17,7 @@ from llamarium import optim
 from llamarium.ground import progress
 from llamarium.ground.errors import Interrupted, ResourceError
 from llamarium.ground.group import said_in_words
-from llamarium.train import build, compute
+from llamarium.train import build, compute, machine
 from llamarium.train.interrupts import interrupts
 from llamarium.train.objectives import OBJECTIVES
 from llamarium.train.run import Run
@@ -43,7 +43,10 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
     learning = list(run.learning().values())
     validate_every = options.validate_every or options.save_every
     run.model.train()
+    machine.begins(run)
     with interrupts() as interrupted, Status(run) as status, said_in_words():
+        if options.compile and run.root is None and not run.ended:
+            progress.say(f"Compiled in {compute.compile_now(objective, run.model, run.batches()[0][0]):.0f} s.")
         began = time.perf_counter() - run.seconds
 
         def stop() -> bool:
@@ -103,6 +106,7 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
                 except Abandoned:
                     break
                 run.note_validation(line["bits_per_byte"])
+                machine.memory(run)
             run.line = None
             run.log.write(**line, seconds=round(run.seconds, 3))
             if "bits_per_byte" in line and speak is not None:
