@@ -51,7 +51,13 @@ def main(arguments: list[str] | None = None) -> None:
             "data": {"corpus": str(folder / "tokens"), "tokenizer": str(folder / "tok")},
             **QUICK,
         }
-        fixed["train"] = {**fixed["train"], "compile": True, "save_every": 1_000_000, "validate_every": 1_000_000, "validation_tokens": 1_000_000}
+        fixed["train"] = {
+            **fixed["train"],
+            "compile": True,
+            "save_every": 1_000_000,
+            "validate_every": 1_000_000,
+            "validation_tokens": 1_000_000,
+        }
         values = config.apply_settings({**fixed, "train": {**fixed["train"], "minutes": 1.0}}, arguments[2:])
         started = time.perf_counter() - BEGAN
         room = seconds - started - 1.0  # the last second for the checkpoint

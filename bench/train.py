@@ -145,14 +145,9 @@ def theirs(name: str, rows: torch.Tensor, folder: Path, **settings: Any) -> Cont
     return Contender(f"Trainer {name}", body)
 
 
-def flop_per_token(config: Any) -> float:
-    """Forward and backward: 6 for each weight of a matrix, and 6 · layers · T · heads · head width for causal attention."""
-    matrices = config.num_parameters() - config.vocab_size * config.width - (2 * config.layers + 1) * config.width
-    return 6 * matrices + 6 * config.layers * LENGTH * config.heads * config.head_width
-
-
 def main(rounds: int = ROUNDS) -> None:
     from llamarium.ground.device import matmul_rate
+    from llamarium.train.measure import flop_per_token
 
     folder = Path(tempfile.mkdtemp(prefix="bench-train-"))
     try:
@@ -180,13 +175,17 @@ def main(rounds: int = ROUNDS) -> None:
             peaks.append(matmul_rate(torch.bfloat16, run.device, size=2048, seconds=0.5))
             for contender in contenders:
                 seconds[contender.name].append(contender.advance(STEPS) / STEPS)
-        peak, flop = statistics.median(peaks), flop_per_token(run.model.config)
+        peak, flop = statistics.median(peaks), flop_per_token(run.model, LENGTH)
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         best = min(value for name, value in medians.items() if name.startswith("Trainer"))
-        print(f"  {flop / 1e6:.1f} MFLOP a token; a 2048³ product in bfloat16: {peak / 1e12:.3f} TFLOP/s; median of {rounds} rounds of {STEPS} steps")
+        print(
+            f"  {flop / 1e6:.1f} MFLOP a token; a 2048³ product in bfloat16: {peak / 1e12:.3f} TFLOP/s; median of {rounds} rounds of {STEPS} steps"
+        )
         for name, value in medians.items():
             rate = ROWS * LENGTH / value
             spread = f"{ROWS * LENGTH / max(seconds[name]):,.0f} … {ROWS * LENGTH / min(seconds[name]):,.0f}"
-            print(f"  {name:30} {rate:8,.0f} tokens/s ({spread})  {rate * flop / peak:6.1%} of the product  {best / value:5.2f} x Trainer's best")
+            print(
+                f"  {name:30} {rate:8,.0f} tokens/s ({spread})  {rate * flop / peak:6.1%} of the product  {best / value:5.2f} x Trainer's best"
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -65,6 +65,24 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, *, size: int = 768, se
     return done * 2 * size**3 / (time.perf_counter() - start)
 
 
+def read_bandwidth(*, threads: int, size: int = 1 << 30, rounds: int = 9) -> float:
+    """Bytes a second that `threads` read from main memory: the median of `rounds` sums over `size` bytes, nothing written."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        values = torch.ones(size // 4)
+        rates = []
+        for _ in range(rounds + 1):  # the first is not counted
+            start = time.perf_counter()
+            values.sum()
+            rates.append(size / (time.perf_counter() - start))
+        return sorted(rates[1:])[rounds // 2]
+    finally:
+        torch.set_num_threads(before)
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where this device really computes faster in it (measured), else float32.
 
