@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from typing import Any
 
 import typer
@@ -18,6 +19,7 @@ from llamarium.ground import progress, registry
 from llamarium.ground.errors import Interrupted, LlamariumError, UsageError, nearest
 
 INFRASTRUCTURE = ("main",)
+GRACE = 0.5  # seconds for the process of a group that shows an error: torchrun ends all when one has ended
 # Newer releases of typer carry their own click, older ones use the package: the errors are found through typer.
 ClickException: Any = typer.BadParameter.__mro__[2]
 
@@ -69,6 +71,9 @@ def build_app() -> typer.Typer:
 
 
 def _show(error: LlamariumError) -> int:
+    if error.shown_elsewhere:
+        time.sleep(GRACE)
+        return error.exit_code
     print(f"error: {error.message}" if not isinstance(error, Interrupted) else error.message, file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)

@@ -19,21 +19,21 @@ def command(
 ) -> None:
     """Train a model as a recipe says; into runs/<name>."""
     from llamarium.ground import progress
-    from llamarium.ground.device import pick_device
     from llamarium.ground.group import joined
     from llamarium.train import recipe as recipes
     from llamarium.train.estimate import describe
     from llamarium.train.finish import train_to_the_end
     from llamarium.train.run import start
 
-    read = recipes.read(recipe, settings or ())
-    if dry_run:
-        for line in describe(read):
-            print(line)
-        return
-    with joined(pick_device(read.train.device).type) as group:
+    with joined() as group:
         if not group.is_first:
             progress.use(progress.Silent())
+        read = recipes.read(recipe, settings or ())
+        if dry_run:
+            lines = describe(read)
+            if group.is_first:
+                print("\n".join(lines))
+            return
         run = start(read, Path("runs") / read.name, resume=resume, group=group)
         for line in describe(read, run):
             progress.say(line)

@@ -28,9 +28,11 @@ class LlamariumError(Exception):
     """Base of all errors that a user can meet.
 
     `message` is one sentence: what is wrong, and where. `hint` is what to do about it.
+    `shown_elsewhere`: in a group that knows of it, whether another process shows it; None while only this one knows.
     """
 
     exit_code = 1
+    shown_elsewhere: bool | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(minutes=30)  # a peer may pause that long, for a disk that is full, before the others give up
+LAST_WORDS = timedelta(seconds=10)  # a process that fails waits so long for the others to hear of it
 
 
 @dataclass(frozen=True)
 class Group:
     """`size` processes, of which this is number `rank`. Every process calls the same methods in the same order.
+
+    An error that one of them meets is raised in all the others, too, at the next thing they say to each other.
 
     >>> alone = Group()
     >>> alone.is_first, alone.sum([1.0, 2.0]), alone.tell("hello")
@@ -37,6 +40,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
+    talk: Any = field(default=None, repr=False, compare=False)  # torch's process group that carries words, whatever carries tensors
 
     @property
     def is_first(self) -> bool:
@@ -45,8 +49,7 @@ class Group:
 
     def barrier(self) -> None:
         """Return when every process has come here."""
-        if self.size > 1:
-            self.tell(None)
+        self.gather(None)
 
     def sum(self, values: list[float]) -> list[float]:
         """Sums over the processes, in float64, the same to the bit in each of them."""
@@ -58,46 +61,56 @@ class Group:
         """The value of each process, in the order of their ranks, in every process. It travels as JSON: nothing is unpickled."""
         if self.size == 1:
             return [value]
-        import torch
-        import torch.distributed as dist
-
-        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        with said_in_words():
-            dist.all_gather(sizes, torch.tensor([len(mine)]), group=_talk())
-            longest = int(max(sizes))
-            found = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
-            dist.all_gather(found, torch.nn.functional.pad(mine, (0, longest - len(mine))), group=_talk())
-        return [json.loads(each[: int(size)].numpy().tobytes()) for each, size in zip(found, sizes, strict=True)]
+        said = self._exchange({"value": value}, PATIENCE)
+        for each in said:
+            if "error" in each:
+                raise _again(*each["error"])
+        return [each["value"] for each in said]
 
     def tell(self, value: Value) -> Value:
         """What the first process says; what the others brought is dropped."""
-        if self.size == 1:
-            return value
         return self.gather(value if self.is_first else None)[0]  # type: ignore[return-value]
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What fails in one process fails in all of them, in the words of the first that failed: nobody is left waiting."""
-        error: LlamariumError | None = None
+        """Done when it is done in every process; what fails in one fails in all of them: nobody is left waiting."""
         try:
             yield
-        except LlamariumError as caught:
-            error = caught
-        said = self.gather(None if error is None else (type(error).__name__, error.message, error.hint)) if self.size > 1 else []
-        if error is not None:
-            raise error
-        for each in said:
-            if each is not None:
-                kind, message, hint = each
-                raise _again(kind, message, hint)
+        except LlamariumError as error:
+            self.fail(error)
+            raise
+        self.barrier()
+
+    def fail(self, error: LlamariumError, *, patience: timedelta = PATIENCE) -> None:
+        """Let the others raise `error`, which this process met, unless they have it already. The first that met one shows it."""
+        if self.size == 1 or error.shown_elsewhere is not None:
+            return
+        with contextlib.suppress(TrainingError):  # where nobody is left to tell, it is shown here
+            said = self._exchange({"error": (type(error).__name__, error.message, error.hint)}, patience)
+            error.shown_elsewhere = any("error" in each for each in said[: self.rank])
+
+    def _exchange(self, message: dict[str, Any], patience: timedelta) -> list[dict[str, Any]]:
+        """The messages of all processes: first their lengths, then their bytes."""
+        import torch
+        import torch.distributed as dist
+
+        mine = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with said_in_words():
+            dist.all_gather(sizes, torch.tensor([len(mine)]), group=self.talk, async_op=True).wait(patience)
+            longest = int(max(sizes))
+            found = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+            padded = torch.nn.functional.pad(mine, (0, longest - len(mine)))
+            dist.all_gather(found, padded, group=self.talk, async_op=True).wait(patience)
+        return [json.loads(each[: int(size)].numpy().tobytes()) for each, size in zip(found, sizes, strict=True)]
 
 
 def _again(kind: str, message: str, hint: str) -> LlamariumError:
-    """An error that another process met, as nearly the same as this one can make it."""
+    """An error that another process met, and shows, as nearly the same as this one can make it."""
     found = getattr(errors, kind, LlamariumError)
     again: LlamariumError = found.__new__(found)
     LlamariumError.__init__(again, message, hint=hint)
+    again.shown_elsewhere = True
     return again
 
 
@@ -105,10 +118,10 @@ ALONE = Group()
 
 
 @contextlib.contextmanager
-def joined(device_type: str = "cpu") -> Iterator[Group]:
+def joined() -> Iterator[Group]:
     """The group that torchrun started this process in, left again at the end; alone without torchrun.
 
-    `device_type` "cuda" lets tensors travel over NCCL; what is said in words always goes over gloo.
+    Tensors on a GPU travel over NCCL; all others, and what is said in words, over gloo.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -117,30 +130,23 @@ def joined(device_type: str = "cpu") -> Iterator[Group]:
     import torch
     import torch.distributed as dist
 
-    if device_type == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     with said_in_words():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        # Words have connections of their own: one process may say that it failed while another waits for its tensors.
+        group = Group(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
     try:
-        yield Group(dist.get_rank(), dist.get_world_size())
+        yield group
+    except LlamariumError as error:
+        group.fail(error, patience=LAST_WORDS)
+        with contextlib.suppress(TrainingError):  # torchrun ends all when one has ended, and the first may still be writing a report
+            group._exchange({"value": None}, LAST_WORDS)
+        raise
     finally:
         # Where a peer is gone there is nobody left to say goodbye to.
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
-
-
-_groups: dict[str, Any] = {}
-
-
-def _talk() -> Any:
-    """A process group that carries values from main memory, whatever carries the tensors."""
-    import torch.distributed as dist
-
-    if dist.get_backend() == "gloo":
-        return None
-    if "gloo" not in _groups:
-        _groups["gloo"] = dist.new_group(backend="gloo", timeout=PATIENCE)
-    return _groups["gloo"]
 
 
 @contextlib.contextmanager
@@ -151,12 +157,14 @@ def said_in_words() -> Iterator[None]:
     except RuntimeError as error:
         if not is_lost_peer(error):
             raise
-        raise TrainingError(
+        lost = TrainingError(
             "Another process of this group ended or no longer answers.", hint="See what it said above; the run goes on with --resume."
-        ) from error
+        )
+        lost.shown_elsewhere = False  # whom could it be told
+        raise lost from error
 
 
-LOST = ("gloo", "nccl", "connection reset", "connection closed", "broken pipe", "timed out", "store")
+LOST = ("gloo", "nccl", "connection reset", "connection closed", "broken pipe", "timed out")
 
 
 def is_lost_peer(error: RuntimeError) -> bool:

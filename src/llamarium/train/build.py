@@ -136,6 +136,14 @@ def spread(model: Network, group: Group, device: torch.device, *, shard: int | N
     return root
 
 
+def put_back(root: nn.Module) -> None:
+    """Drop what was gathered of the weights for work that no backward pass follows, so that each process holds its rows again."""
+    from torch.distributed.fsdp import FSDPModule
+
+    assert isinstance(root, FSDPModule)
+    root.reshard()
+
+
 class Root(nn.Module):
     """Whatever is run inside its call finds the weights of the model in place: training, validating, writing samples."""
 

@@ -40,8 +40,8 @@ def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
 def write_model(run: Run) -> None:
     """Write ``adapter/`` after LoRA, the report, and last ``model/``, a Hugging Face folder: where there is one, everything is there."""
     model = run.whole_model()
-    _report(run)
     with run.group.together():
+        _report(run)
         if not run.group.is_first:
             return
         if run.recipe.lora is not None:

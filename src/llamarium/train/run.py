@@ -120,6 +120,8 @@ class Run:
         if self.root is None:
             return work(*inputs)
         result: Result = self.root(work, *inputs)
+        if not (isinstance(result, Tensor) and result.requires_grad):
+            build.put_back(self.root)  # else the backward pass does it
         return result
 
     def batches(self) -> tuple[list[Batch], int]:
@@ -312,7 +314,7 @@ class Run:
 
 def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = ALONE) -> Run:
     """Build the run of `recipe` in `folder`; with `resume`, continue what is there."""
-    existing = (folder / RECIPE).is_file()
+    existing = group.tell((folder / RECIPE).is_file())
     device = pick_device(recipe.train.device)
     with group.together():
         if existing and not resume:
@@ -321,11 +323,11 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
             raise ExistsError(f"{folder} is a file.", hint="Give the recipe another name.")
         if existing:
             recipe = _reconcile(recipe, folder)
-    if group.is_first:
-        if existing:
+    with group.together():
+        if group.is_first and existing:
             for place in (folder, folder / CHECKPOINTS):
                 files.remove_leftovers(place)
-        elif folder.exists():
+        elif group.is_first and folder.exists():
             _clear(folder)
     recipe = compute.resolve(recipe, device, group)
     precision = compute.dtype(recipe.train.precision)

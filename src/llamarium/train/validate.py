@@ -33,7 +33,7 @@ def validate(run: Run, *, stop: Callable[[], bool] = lambda: False) -> float | N
         scores = run.compute(_scores, run, part)
         bits -= sum(scores)
         num_bytes += sum(document.num_bytes for document in part)
-    return bits / max(1, num_bytes)
+    return run.group.tell(bits / max(1, num_bytes))  # what is decided by it must be the same everywhere, machines that differ included
 
 
 def _parts(documents: list[Scored]) -> list[list[Scored]]:
