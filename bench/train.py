@@ -178,14 +178,12 @@ def main(rounds: int = ROUNDS) -> None:
         peak, flop = statistics.median(peaks), flop_per_token(run.model, LENGTH)
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         best = min(value for name, value in medians.items() if name.startswith("Trainer"))
-        print(
-            f"  {flop / 1e6:.1f} MFLOP a token; a 2048³ product in bfloat16: {peak / 1e12:.3f} TFLOP/s; median of {rounds} rounds of {STEPS} steps"
-        )
+        print(f"  {flop / 1e6:.1f} MFLOP a token; a 2048³ product in bfloat16: {peak / 1e12:.3f} TFLOP/s")
+        print(f"  medians of {rounds} rounds of {STEPS} steps:")
         for name, value in medians.items():
             rate = ROWS * LENGTH / value
             spread = f"{ROWS * LENGTH / max(seconds[name]):,.0f} … {ROWS * LENGTH / min(seconds[name]):,.0f}"
-            print(
-                f"  {name:30} {rate:8,.0f} tokens/s ({spread})  {rate * flop / peak:6.1%} of the product  {best / value:5.2f} x Trainer's best"
-            )
+            share, ratio = rate * flop / peak, best / value
+            print(f"  {name:30} {rate:8,.0f} tokens/s ({spread})  {share:6.1%} of the product  {ratio:5.2f} x Trainer's best")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
