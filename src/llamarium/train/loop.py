@@ -100,7 +100,7 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
                     run.log.event(run.step, "norms", norms)
 
             line = run.line
-            if run.step % validate_every == 0 or run.share() >= 1:
+            if run.step % validate_every == 0 or run.ended:
                 try:
                     line["bits_per_byte"] = validate(run, stop=stop)
                 except Abandoned:
