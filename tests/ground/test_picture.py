@@ -1,4 +1,4 @@
-"""Line charts: text stays text, the same input gives the same bytes, nothing of matplotlib's state is left changed."""
+"""Line charts and heat maps: text stays text, the same input gives the same bytes, nothing of matplotlib's state is left changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamarium.ground.errors import MissingExtraError
-from llamarium.ground.picture import COLOURS, MOST_POINTS, line_chart, spread
+from llamarium.ground.picture import COLOURS, LINE_HEIGHT, MOST_COLUMNS, MOST_POINTS, SHADES, heat_map, line_chart, spread
 
 SVG = "{http://www.w3.org/2000/svg}"
 Series = Mapping[str, Sequence[tuple[float, float]]]
@@ -222,3 +222,146 @@ def test_tick_words_have_the_digits_they_need(low: float, high: float, words: st
     found = texts(chart({"own": [(100.1, low), (100.4, high)]}))
     assert words in found
     assert len(found) == len(set(found))
+
+
+def test_an_axis_has_room_for_its_numbers() -> None:
+    """The words at the left edge end before the picture, and begin inside it."""
+    for top in (1.0, 100_000.0, 999_999.0, 0.00001):
+        svg = chart({"own": [(0.0, 0.0), (1.0, top)]}, from_zero=True, width=400)
+        for element in ElementTree.fromstring(svg).iter(f"{SVG}text"):
+            if "end" in element.attrib["style"] and element.text not in ("step", None):
+                assert float(element.attrib["x"]) >= 0.58 * 12 * len(element.text or "")
+
+
+# --- Marks ------------------------------------------------------------------------------------------------------------
+
+
+def hairs(svg: str, colour: str) -> list[float]:
+    """Where hairs from top to bottom stand."""
+    paths = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\([^)]*' + colour, svg)
+    ends = [pair for path in paths for pair in re.findall(r"M (\S+) \S+\s+L (\S+) \S+", path)]
+    return sorted(float(one) for one, other in ends if one == other)
+
+
+def marked(marks: Mapping[str, Sequence[float]], **options: bool) -> str:
+    words = {"title": "Loss", "x_label": "step", "y_label": "nats"}
+    return line_chart({"own": [(1.0, 1.0), (100.0, 2.0)]}, **words, marks=marks, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("log_x", [False, True])
+def test_marks_stand_where_something_happened(log_x: bool) -> None:
+    svg = marked({"skip": [1.0, 10.0, 100.0], "back": [50.5]}, log_x=log_x)
+    left, middle, right = hairs(svg, COLOURS["line-2"])
+    (own_left, _), (own_right, _) = points(svg)
+    assert [left, right] == pytest.approx([own_left, own_right], abs=0.01)
+    assert (middle - left) / (right - left) == pytest.approx(0.5 if log_x else 9 / 99, abs=0.002)
+    assert len(hairs(svg, COLOURS["line-3"])) == 1
+    assert {"▾ skip", "▾ back"} <= set(texts(svg))
+
+
+def test_a_kind_that_never_happened_has_no_name() -> None:
+    assert "skip" not in marked({"skip": [], "back": [3.0]})
+    assert "▾" not in marked({"skip": []})
+
+
+def test_a_mark_beyond_the_curve_has_its_place() -> None:
+    svg = marked({"skip": [120.0]})
+    (x,) = hairs(svg, COLOURS["line-2"])
+    assert x > points(svg)[-1][0]
+
+
+@pytest.mark.parametrize("log_x", [False, True])
+def test_very_many_marks_are_one_a_pixel(log_x: bool) -> None:
+    places = hairs(marked({"skip": [1 + number / 1000 for number in range(99_000)]}, log_x=log_x), COLOURS["line-2"])
+    assert 300 < len(places) < 760
+    assert all(b - a < 3 for a, b in pairwise(places))
+
+
+# --- Heat maps --------------------------------------------------------------------------------------------------------
+
+
+def heat(rows: Series, **options: object) -> str:
+    return heat_map(rows, title="Norms", x_label="step", y_label="norm", **options)  # type: ignore[arg-type]
+
+
+def cells(svg: str) -> dict[tuple[int, int], float]:
+    """Opacity by the pixel (x, y) of a cell's upper left corner; a stretch counts as one. Without those of the legend."""
+    found = {}
+    for opacity, path in re.findall(r'fill-opacity="([\d.]+)"[^>]* d="([^"]*)"', svg):
+        for x, y in re.findall(r"M(\S+) (\S+?)h", path):
+            if float(y) > 30:
+                found[round(float(x)), round(float(y))] = float(opacity)
+    return found
+
+
+def test_larger_numbers_are_stronger_and_rows_keep_their_order() -> None:
+    svg = heat({"first": [(1, 1.0), (2, 2.0), (3, 3.0)], "second": [(1, 3.0), (2, 2.0), (3, 1.0)]})
+    found = cells(svg)
+    above, below = sorted({y for _, y in found})
+    first, second = ([found[place] for place in sorted(found) if place[1] == y] for y in (above, below))
+    assert first == sorted(set(first))
+    assert first == second[::-1]
+    heights = {element.text: float(element.attrib["y"]) for element in ElementTree.fromstring(svg).iter(f"{SVG}text")}
+    assert heights["first"] < heights["second"]
+    assert {"1", "2", "3"} <= set(texts(svg))
+
+
+def test_shades_go_by_the_logarithm_where_asked() -> None:
+    rows = {"only": [(1, 1.0), (2, 10.0), (3, 100.0)]}
+    plain, by_log = ([*cells(heat(rows, log=log)).values()] for log in (False, True))
+    assert plain[1] - plain[0] < 0.1
+    assert by_log[1] - by_log[0] == pytest.approx(by_log[2] - by_log[1], abs=0.1)
+
+
+def test_a_gap_stays_empty() -> None:
+    found = cells(heat({"a": [(1, 1.0), (2, math.nan), (3, math.inf), (4, 2.0)], "b": [(1, 1.5), (2, 2.0), (3, 1.0), (4, 1.2)]}))
+    above = min(y for _, y in found)
+    assert len([place for place in found if place[1] == above]) == 2
+    assert len(found) == 6
+
+
+def test_a_spike_among_very_many_columns_is_seen() -> None:
+    rows = {f"row {n}": [(step, 1.0 + n / 100) for step in range(10_000)] for n in range(3)}
+    rows["row 1"][5_432] = (5_432, 100.0)
+    svg = heat(rows, log=True)
+    assert len(svg) < 20_000
+    found = cells(svg)
+    (spike,) = (place for place, opacity in found.items() if opacity == max(found.values()))
+    assert sorted({y for _, y in found}).index(spike[1]) == 1
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 400), (2, 400), (4, 760), (83, 400), (200, 400)])
+def test_rows_of_any_number_have_words_that_do_not_overlap(count: int, width: int) -> None:
+    rows = {f"blocks.{n}": [(step, math.sin(n * step) + 2) for step in range(1, 41)] for n in range(count)}
+    svg = heat(rows, ends={name: f"{n}!" for n, name in enumerate(rows)}, width=width, height=400)
+    tree = ElementTree.fromstring(svg)
+    assert float(tree.attrib["viewBox"].split()[3]) <= 400
+    assert len(svg) < 200_000
+    heights = sorted(float(element.attrib["y"]) for element in tree.iter(f"{SVG}text") if (element.text or "").startswith("blocks"))
+    assert all(b - a >= LINE_HEIGHT - 0.1 for a, b in pairwise(heights))
+    assert {"blocks.0", f"blocks.{count - 1}", "0!", f"{count - 1}!"} <= set(texts(svg))
+    places = sorted(float(element.attrib["x"]) for element in tree.iter(f"{SVG}text") if "middle" in element.attrib["style"])
+    assert places
+    assert all(b - a >= 60 for a, b in pairwise(places))
+
+
+def test_a_heat_map_needs_no_matplotlib_and_is_safe_in_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"<b>&": [(1, 1.0), (2, 2.0)], "half \ud800 \x00": [(1, 2.0)]}
+    with_it = heat(rows)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    svg = heat(rows)
+    assert svg == with_it
+    assert "<b>" not in svg
+    assert not re.search(r"<style|https?://(?!www\.w3\.org/2000/svg)", svg)
+    svg.encode("utf-8")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(max_size=8), st.lists(st.tuples(st.floats(), st.floats()), max_size=80), max_size=5), st.booleans())
+def test_any_heat_map_is_drawn(rows: dict[str, list[tuple[float, float]]], log: bool) -> None:
+    svg = heat(rows, log=log)
+    ElementTree.fromstring(svg)
+    found = cells(svg)
+    assert len(found) <= MOST_COLUMNS * len(rows)
+    assert len({*found.values()}) <= SHADES
+    assert not re.search(r'd="[^"]*(nan|inf)', svg)

@@ -1,7 +1,7 @@
-"""A line chart as SVG that stands in a page: its text is text, its colours suit a light and a dark page.
+"""Line charts and heat maps as SVG that stands in a page: text is text, colours suit a light and a dark page.
 
-Takes: named curves, named levels, words in any language.
-Gives: one SVG string, the same for the same input; needs the extra ``plots``.
+Takes: named curves, named levels, marks, words in any language.
+Gives: one SVG string, the same for the same input; a line chart needs the extra ``plots``.
 Does not know: what the curves mean, or where the picture is shown.
 """
 
@@ -14,7 +14,7 @@ import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from llamarium.ground.errors import MissingExtraError
@@ -26,6 +26,8 @@ FONT = 12.0
 LINE_HEIGHT = 1.45 * FONT  # least distance between two names at the right edge
 MOST_POINTS = 600  # of a curve; no screen shows more
 MOST_MARKED = 12  # points that are few enough to be marked one by one
+MOST_COLUMNS = 60  # of a heat map
+SHADES = 12  # more are not told apart
 LARGEST = 1e30  # beyond it a number is a gap: it is a run that came apart, and would flatten the rest
 
 # A page may define the variables; without them these middle tones are read on white and on black.
@@ -51,6 +53,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     references: Mapping[str, float] | None = None,
+    marks: Mapping[str, Sequence[float]] | None = None,
     log_x: bool = False,
     from_zero: bool = False,
     faint: Collection[str] = (),
@@ -62,6 +65,7 @@ def line_chart(
     `series`: name -> (x, y) pairs, x rising. A number that is not finite is a gap; with `log_x` so is an x that is not above 0.
     `from_zero` lets both axes begin at 0, where nothing is below it.
     Curves named in `faint` are drawn thin, in the page's soft colour, below the others.
+    `marks`: name -> values of x at which something happened, each a hair from top to bottom with a point on it.
     A curve of few points has them marked. `width`, `height`: pixels. `MissingExtraError` without matplotlib.
     """
     try:
@@ -73,13 +77,15 @@ def line_chart(
     levels = {name: float(level) for name, level in (references or {}).items() if _drawable(level)}
     curves = {name: _thin(_clean(points, log_x=log_x), log_x=log_x) for name, points in series.items()}
     heights = [y for points in curves.values() for _, y in points if math.isfinite(y)] + list(levels.values())
-    places = [x for points in curves.values() for x, _ in points]
+    spots = {name: [x for x, _ in _clean([(x, 0.0) for x in xs], log_x=log_x)] for name, xs in (marks or {}).items()}
+    places = [x for points in curves.values() for x, _ in points] + [x for xs in spots.values() for x in xs]
     x_range = _range(places, log=log_x, margin=0, from_zero=from_zero)
     y_range = _range(heights, log=False, margin=0.06, from_zero=from_zero)
     names = [*curves, *levels]
     right = min(0.44 * width, 26 + max(map(_text_width, names))) if len(names) > 1 else 16.0  # a curve alone needs no name
 
-    salt = hashlib.sha256(repr((series, references, title, x_label, y_label, log_x, width, height)).encode("utf-8", "replace")).hexdigest()
+    everything = repr((series, references, marks, title, x_label, y_label, log_x, width, height))
+    salt = hashlib.sha256(everything.encode("utf-8", "replace")).hexdigest()
     file, words = io.StringIO(), _Words()
     with mpl.rc_context():  # gives back whatever the caller had set
         mpl.rcdefaults()
@@ -87,6 +93,7 @@ def line_chart(
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         sheet = _Sheet(figure, words, size=(width, height), right=right, x_range=x_range, y_range=y_range)
         sheet.frame(title, x_label, y_label, log_x=log_x)
+        sheet.marks({name: xs for name, xs in spots.items() if xs}, log_x=log_x)
         for name, level in levels.items():
             sheet.level(name, level)
         strong = [name for name in curves if name not in faint]
@@ -97,6 +104,124 @@ def line_chart(
             sheet.name_ends()
         figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _finish(file.getvalue(), words, title=title, width=width, height=height)
+
+
+def heat_map(
+    rows: Mapping[str, Points],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+    ends: Mapping[str, str] | None = None,
+    width: int = WIDTH,
+    height: int = HEIGHT,
+) -> str:
+    """Draw each row as a band of cells, the darker (on a dark page the lighter) the larger its number.
+
+    `rows`: name, from top to bottom -> (x, y) pairs. Where there are more columns than can be seen, a cell is the largest of its numbers.
+    With `log` shades go by the logarithm, and what is not above 0 has the faintest. A number that is not finite is a gap.
+    `ends`: name -> words at the row's right end. Rows too thin for words show those of as many as there is room for.
+    `width`, `height`: pixels; few rows need less height and take it.
+    """
+    left = min(0.25 * width, 14 + max(map(_text_width, rows), default=0.0))
+    right = min(0.25 * width, 14 + max(map(_text_width, (ends or {}).values()), default=0.0))
+    top, bottom = _Sheet.TOP, _Sheet.BOTTOM
+    tall = min(1.5 * LINE_HEIGHT, (height - top - bottom) / max(1, len(rows)))
+    height = round(top + bottom + tall * len(rows))
+    columns, cells = _columns(rows)
+    wide = (width - left - right) / max(1, len(columns))
+    shade, low, high = _shading([number for row in cells for number in row], log=log)
+
+    paths: dict[int, list[str]] = {}
+    for number, row in enumerate(cells):
+        for start, level, length in _stretches([shade(value) for value in row]):
+            if level is not None:
+                path = f"M{left + start * wide:.1f} {top + number * tall:.1f}h{length * wide:.1f}v{tall:.1f}h{-length * wide:.1f}z"
+                paths.setdefault(level, []).append(path)
+    colour = f"var(--line-1, {COLOURS['line-1']})"
+
+    def filled(level: int, path: str) -> str:
+        return f'<path fill="{colour}" fill-opacity="{_opacity(level):.2f}" shape-rendering="crispEdges" d="{path}"/>'
+
+    parts = [filled(level, "".join(paths[level])) for level in sorted(paths)]
+
+    def words(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "soft", more: str = "") -> None:
+        style = f"fill: var(--{kind}, {COLOURS[kind]}); font-size: {FONT:g}px; text-anchor: {anchor}{more}"
+        parts.append(f'<text x="{x:.1f}" y="{y:.1f}" style="{style}">{html.escape(_plain(text))}</text>')
+
+    words(4, 20, title, kind="ink", more="; font-weight: bold; font-size: 13.5px")
+    words(4, 40, y_label)
+    words(width - right, height - 6, x_label, anchor="end")
+    names = list(rows)
+    for number in _with_room(len(names), tall):
+        middle = top + (number + 0.5) * tall + 0.36 * FONT
+        words(left - 8, middle, _shorten(names[number], left - 10), anchor="end")
+        words(width - right + 8, middle, _shorten((ends or {}).get(names[number], ""), right - 10))
+    step = max(1, math.ceil(85 / wide))
+    for number in range(len(columns) - 1, -1, -step):  # from the right: the latest is what one asks for
+        if left + (number + 0.5) * wide >= 30:
+            words(left + (number + 0.5) * wide, height - bottom + 16, f"{columns[number]:,.6g}", anchor="middle")
+    if low < high:
+        x = width - 10.0 - _text_width(f"{high:.3g}")
+        words(width - 4, 20, f"{high:.3g}", anchor="end")
+        for level in range(SHADES - 1, -1, -1):
+            x -= 7
+            parts.append(filled(level, f"M{x:.1f} 10h7v11h-7z"))
+        words(x - 6, 20, f"{low:.3g}", anchor="end")
+    return _head(title, width, height) + "\n".join(parts) + "\n</svg>\n"
+
+
+def _columns(rows: Mapping[str, Points]) -> tuple[list[float], list[list[float]]]:
+    """The columns of a heat map by their last x, and for each row a number for each of them."""
+    xs = sorted({float(x) for points in rows.values() for x, _ in points if _drawable(x)})
+    count = min(len(xs), MOST_COLUMNS)
+    stops = [len(xs) * (number + 1) // count for number in range(count)]
+    place = {x: number for number, (start, stop) in enumerate(itertools.pairwise([0, *stops])) for x in xs[start:stop]}
+    cells = [[math.nan] * count for _ in rows]
+    for row, points in zip(cells, rows.values()):
+        for x, y in points:
+            if x in place and _drawable(y):
+                before = row[place[x]]
+                row[place[x]] = float(y) if math.isnan(before) else max(before, float(y))
+    return [xs[stop - 1] for stop in stops], cells
+
+
+def _shading(numbers: Sequence[float], *, log: bool) -> tuple[Callable[[float], int | None], float, float]:
+    """Which shade a number has, None for a gap, and the numbers that the faintest and the strongest begin and end with."""
+    finite = [number for number in numbers if math.isfinite(number) and (number > 0 or not log)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    place: Callable[[float], float] = math.log if log else float
+
+    def shade(number: float) -> int | None:
+        if not math.isfinite(number):
+            return None
+        if not low < high:
+            return SHADES // 2
+        share = 0.0 if number <= low else (place(number) - place(low)) / (place(high) - place(low))
+        return min(SHADES - 1, int(share * SHADES))
+
+    return shade, low, high
+
+
+def _opacity(shade: int) -> float:
+    return 0.07 + 0.93 * shade / (SHADES - 1)
+
+
+def _stretches(row: Sequence[int | None]) -> Iterator[tuple[int, int | None, int]]:
+    """Neighbours of one shade as (start, shade, length)."""
+    start = 0
+    for shade, group in itertools.groupby(row):
+        length = len(list(group))
+        yield start, shade, length
+        start += length
+
+
+def _with_room(count: int, tall: float) -> list[int]:
+    """Rows that have room for words: the first, the last, and between them every so many."""
+    step = max(1, math.ceil(LINE_HEIGHT / tall))
+    found = [*range(0, max(0, count - step), step), count - 1]
+    return [number for number in found if number >= 0]
 
 
 class _Words(list[str]):
@@ -111,7 +236,7 @@ class _Words(list[str]):
 class _Sheet:
     """The paper of one picture: axes with room for names at the right edge."""
 
-    LEFT, TOP, BOTTOM = 52.0, 58.0, 44.0
+    LEFT, TOP, BOTTOM = 52.0, 58.0, 44.0  # LEFT: at least
 
     def __init__(
         self,
@@ -127,8 +252,12 @@ class _Sheet:
         self.width, self.height = width, height = size
         self.edge = width - right
         self.x_range, self.y_range = x_range, y_range
-        self.inner = (self.edge - self.LEFT, height - self.TOP - self.BOTTOM)
-        self.axes = figure.add_axes((self.LEFT / width, self.BOTTOM / height, self.inner[0] / width, self.inner[1] / height))
+        tall = height - self.TOP - self.BOTTOM
+        self.y_ticks = _ticks(*y_range, most=tall / 40)
+        self.y_words = _tick_words(self.y_ticks)
+        left = max(self.LEFT, 14 + max(map(_text_width, self.y_words), default=0.0))
+        self.inner = (self.edge - left, tall)
+        self.axes = figure.add_axes((left / width, self.BOTTOM / height, self.inner[0] / width, self.inner[1] / height))
         self.ends: list[tuple[float, str, str]] = []  # what is to be named at the right edge: its height, its name, its colour
 
     def frame(self, title: str, x_label: str, y_label: str, *, log_x: bool) -> None:
@@ -143,14 +272,30 @@ class _Sheet:
         axes.spines["bottom"].set_color(COLOURS["line"])
         axes.tick_params(left=False, bottom=False, labelcolor=COLOURS["soft"], pad=6)
         x_ticks = (_log_ticks if log_x else _ticks)(*self.x_range, most=self.inner[0] / 85)
-        y_ticks = _ticks(*self.y_range, most=self.inner[1] / 40)
         axes.set_xticks(x_ticks, [self.words.place(word) for word in _tick_words(x_ticks, log=log_x)])
-        axes.set_yticks(y_ticks, [self.words.place(word) for word in _tick_words(y_ticks)])
-        for tick in y_ticks:
+        axes.set_yticks(self.y_ticks, [self.words.place(word) for word in self.y_words])
+        for tick in self.y_ticks:
             self._across(self.x_range[0], tick, COLOURS["line"], linewidth=0.6, alpha=0.75, zorder=0)
         self._text(4, self.height - 20, title, weight="bold", color=COLOURS["ink"], fontsize=FONT + 1.5)
         self._text(4, self.height - 40, y_label, color=COLOURS["soft"])
         self._text(self.edge, 6, x_label, color=COLOURS["soft"], ha="right")
+
+    def marks(self, marks: Mapping[str, Sequence[float]], *, log_x: bool) -> None:
+        """Hairs where something happened, and above the picture what their colours stand for."""
+        room = self.width - 4.0
+        for number, (name, xs) in reversed(list(enumerate(marks.items()))):
+            colour = COLOURS[f"line-{(number + 1) % NUM_LINES + 1}"]  # the first colour is a curve's
+            place = math.log if log_x else float
+            low, high = (place(end) for end in self.x_range)
+            apart = {round(self.inner[0] * (place(x) - low) / (high - low)): x for x in xs}  # one a pixel is all that is seen
+            xs = [x for x in apart.values() for _ in range(3)]
+            ys = [*self.y_range, math.nan] * len(apart)
+            self.axes.plot(xs, ys, color=colour, linewidth=1.0, alpha=0.55, zorder=1 + number / 10)
+            top = [self.y_range[1]] * len(apart)
+            self.axes.plot([*apart.values()], top, "v", color=colour, markersize=6.0, clip_on=False, zorder=4 + number / 10)
+            words = f"▾ {name}"
+            self._text(room, self.height - 20, words, color=colour, ha="right")
+            room -= _text_width(words) + FONT
 
     def level(self, name: str, level: float) -> None:
         """A dashed line from edge to edge."""
@@ -313,11 +458,14 @@ def _finish(svg: str, words: Sequence[str], *, title: str, width: int, height: i
         body = body.replace(colour, f"var(--{name}, {colour})")
     body = re.sub(r"\s*\n\s*", "\n", body)
     body = re.sub(r"@(\d+)@", lambda match: html.escape(_plain(words[int(match[1])])), body)
-    head = (
+    return _head(title, width, height) + body.strip() + "\n"
+
+
+def _head(title: str, width: int, height: int) -> str:
+    return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(_plain(title))}" '
         f'style="font-family: {FAMILY}; stroke-linejoin: round">'
     )
-    return head + body.strip() + "\n"
 
 
 def _plain(text: str) -> str:
