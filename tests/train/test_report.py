@@ -40,7 +40,12 @@ def run(tmp_path: Path) -> Path:
         log.write(**line(step, **({"bits_per_byte": 1.5 + 10 / step} if step % 20 == 0 else {})))
         if step % 50 == 0:
             log.event(step, "sample", f"To be or not to be, said the llama at {step}.")
-    log.event(120, "skipped", {"why": "spike", "loss": 94.5})
+        if step % 20 == 0:
+            log.event(
+                step, "norms", {"embed": [20.0 + step, 0.5], "blocks.0": [9.0, 0.25 / step], "blocks.1": [9.5, 0.125], "norm": [4.0, 0.0]}
+            )
+    log.event(121, "skip", {"samples": [480, 484], "reason": "the loss is 94.5, a spike"})
+    log.event(150, "roll-back", {"samples": [600, 612], "reason": "the loss is nan"})
     log.close()
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder
@@ -59,16 +64,21 @@ def test_report_shows_the_run(run: Path) -> None:
         *(
             "said the llama at 200.",
             "said the llama at 50.",
-            "skipped",
-            "spike",
+            "Step 200, 1.550 bits per byte",
+            "<td>skip</td><td>samples: 480, 484; reason: the loss is 94.5, a spike</td>",
+            "<td>roll-back</td><td>samples: 600, 612; reason: the loss is nan</td>",
+            "▾ skip",
+            "▾ roll-back",
+            *("220  ×5.5", "9  ×1", "0.125"),
             "batch_tokens: 4096",
             "Validations (10)",
             "Steps (40 of 200)",
         ),
     ):
         assert words in html, words
-    for chart in ("Loss", "Bits per byte", "Learning rate", "Gradient norm", "Speed"):
+    for chart in ("Loss", "Bits per byte", "Learning rate", "Gradient norm", "Speed", "Weights", "Gradients"):
         assert f'aria-label="{chart}"' in html, chart
+    assert "<td>norms" not in html  # they have a picture
     assert POLICY in html
     assert not re.search(r"https?:|//|src=|<script", html)
 
@@ -82,10 +92,20 @@ def test_latest_sample_comes_first(run: Path) -> None:
     assert html.index("llama at 200") < html.index("llama at 150") < html.index("llama at 50")
 
 
+def test_earlier_samples_are_folded_away(run: Path) -> None:
+    log = RunLog(run / "log.jsonl", after_step=200)
+    for step in range(201, 207):
+        log.event(step, "sample", f"And then {step}.")
+    log.close()
+    html = report(run)
+    assert html.index("And then 203") < html.index("<summary>Earlier samples (6)</summary>") < html.index("And then 202")
+
+
 def test_without_matplotlib_the_numbers_stay(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     html = report(run)
-    assert "<svg" not in html
+    assert 'aria-label="Loss"' not in html
+    assert 'aria-label="Weights"' in html  # it is drawn without
     assert "llamarium[plots]" in html
     assert "Validations (10)" in html
     assert "said the llama at 200." in html
@@ -171,3 +191,100 @@ def test_a_long_run_makes_a_short_page(tmp_path: Path) -> None:
     assert len(html) < 400_000
     assert "number 1999" in html
     assert "1,700 earlier ones are in log.jsonl" in html
+
+
+# --- Its machine ------------------------------------------------------------------------------------------------------
+
+
+def told(folder: Path, *lines: tuple[int, str, Any]) -> None:
+    text = "".join(json.dumps({"step": step, "event": event, "detail": detail}) + "\n" for step, event, detail in lines)
+    (folder / "machine.jsonl").write_text(text)
+
+
+def curve(html: str, title: str, colour: int) -> list[tuple[float, float]]:
+    """Places of a curve in the picture with this title, in pixels; y grows downwards."""
+    svg = html[html.index(f'aria-label="{title}"') :]
+    svg = svg[: svg.index("</svg>")]
+    (path,) = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\(--line-{colour}, [^;]*; stroke-width: 2', svg)
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)]
+
+
+def test_memory_and_resumes_are_shown(run: Path) -> None:
+    told(
+        run,
+        (0, "started", {"time": "then", "threads": 2}),
+        (20, "memory", {"now": 300 << 20, "peak": 400 << 20}),
+        (130, "resumed", {"time": "later", "threads": 2}),
+        (140, "memory", {"now": 200 << 20, "peak": 400 << 20, "gpu now": None}),
+    )
+    html = report(run)
+    assert "MiB, of the first process" in html
+    table = ("<td>started</td>", "<td>skip</td>", "<td>resumed</td><td>time: later; threads: 2</td>", "<td>roll-back</td>")
+    assert sorted(table, key=html.index) == list(table)
+    assert "<td>memory" not in html
+    now, peak = curve(html, "Memory", 1), curve(html, "Memory", 2)
+    assert now[1][1] > now[0][1] > peak[0][1]
+    assert peak[0][1] == pytest.approx(peak[1][1])
+
+
+def test_steps_that_a_resume_took_back_take_no_memory(run: Path) -> None:
+    told(
+        run,
+        *((20, "memory", {"now": 2 << 30}), (40, "memory", {"now": 9 << 30})),
+        *((20, "resumed", {}), (40, "memory", {"now": 3 << 30}), (60, "memory", {"now": 3 << 30})),
+    )
+    html = report(run)
+    assert "GiB, of the first process" in html
+    places = curve(html, "Memory", 1)
+    assert len(places) == 3
+    assert places[0][1] > places[1][1] == places[2][1]
+
+
+def test_validations_do_not_make_the_speed_jump(tmp_path: Path) -> None:
+    """Every tenth step takes ten times as long, because it validates: over tens it is all the same."""
+    lines, seconds = [], 0.0
+    for step in range(1, 201):
+        validates = step % 10 == 0
+        seconds += 1.0 if validates else 0.1
+        lines.append(line(step, **({"bits_per_byte": 2.0} if validates else {})) | {"seconds": seconds})
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    heights = {round(y, 1) for _, y in curve(report(tmp_path), "Speed", 1)}
+    assert len(heights) == 1
+
+
+@pytest.mark.parametrize("layers", [2, 80])
+def test_layers_of_any_number(tmp_path: Path, layers: int) -> None:
+    names = ["embed", *(f"blocks.{n}" for n in range(layers)), "norm", "head"]
+    lines = [line(step, bits_per_byte=2.0) for step in range(1, 301)]
+    lines += [
+        {"step": step, "event": "norms", "detail": {name: [9.0 + n, math.exp(math.sin(n * step))] for n, name in enumerate(names)}}
+        for step in range(1, 301)
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    html = report(tmp_path)
+    assert len(html) < 400_000
+    for name in ("embed", "blocks.0" if layers == 2 else "blocks.4", "head"):
+        assert f">{name}</text>" in html
+
+
+@pytest.mark.parametrize(
+    "detail", [None, [], "many", {"embed": 1.0}, {"embed": [1.0]}, {"embed": ["a", None]}, {"embed": [math.nan, math.inf]}]
+)
+def test_norms_that_are_none_are_left_out(run: Path, detail: Any) -> None:
+    log = RunLog(run / "log.jsonl", after_step=200)
+    log.event(200, "norms", detail)
+    log.close()
+    told(run, (200, "memory", detail), (200, "resumed", detail))
+    html = report(run)
+    assert 'aria-label="Weights"' in html
+    assert "nan" not in html[html.index('aria-label="Weights"') : html.index("<h2>Events")]
+
+
+def test_the_report_of_a_real_run(described: Any, tmp_path: Path) -> None:
+    from llamarium.train.finish import train_to_the_end
+    from llamarium.train.run import start
+
+    train_to_the_end(start(described(), tmp_path / "run"), speak=lambda run: "Grass, says the llama.")
+    html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    for words in ("Finished: 6 steps", "Grass, says the llama.", 'aria-label="Memory"', 'aria-label="Weights"', "blocks.0", "started"):
+        assert words in html, words

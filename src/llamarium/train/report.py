@@ -1,6 +1,6 @@
 """``report.html`` of a run: how it went, as pictures, samples and the recipe, on one page.
 
-Takes: a run's folder: ``log.jsonl``, and ``recipe.yaml`` where it is there.
+Takes: a run's folder: ``log.jsonl``, and where they are there ``machine.jsonl`` and ``recipe.yaml``.
 Gives: the page, also for a run that is not finished, and without matplotlib: then numbers stand for the pictures.
 Does not know: models or data; it reads the log like anyone could.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ from llamarium.ground import files
 from llamarium.ground.config import read_yaml
 from llamarium.ground.errors import BadFileError, MissingExtraError, RecipeError
 from llamarium.ground.page import Html, details, element, page, picture, table, tiles
-from llamarium.ground.picture import WIDTH, line_chart
+from llamarium.ground.picture import WIDTH, heat_map, line_chart
 from llamarium.ground.progress import duration
 from llamarium.train import log
 
-REPORT, LOG, RECIPE = "report.html", "log.jsonl", "recipe.yaml"
+REPORT, LOG, MACHINE, RECIPE = "report.html", "log.jsonl", "machine.jsonl", "recipe.yaml"
 MOST_ROWS = 40
-MOST_SAMPLES = 60
+MOST_SAMPLES, OPEN_SAMPLES = 60, 4
 MOST_EVENTS = 300
 SMALL = (400, 280)  # pixels
+LAYERS = (400, 400)  # at most
+SHOWN = ("sample", "norms", "memory")  # events that are not in the table of events: they have their own place
+MARKED = ("skip", "roll-back")
 
 Line = dict[str, Any]
 Points = list[tuple[float, float]]
@@ -37,23 +40,28 @@ def write_report(folder: Path) -> Path | None:
     if not lines:
         return None
     path = folder / REPORT
-    files.write_text(path, render(folder.resolve().name, lines, _recipe_text(folder / RECIPE), _recipe(folder / RECIPE)))
+    recipe_text, recipe = _recipe_text(folder / RECIPE), _recipe(folder / RECIPE)
+    files.write_text(path, render(folder.resolve().name, lines, recipe_text, recipe, log.read(folder / MACHINE)))
     return path
 
 
-def render(name: str, lines: Sequence[Line], recipe_text: str, recipe: Line) -> str:
-    """The page for a run's log: `lines` as `log.read` gives them, the recipe as text and as a mapping (empty if there is none)."""
+def render(name: str, lines: Sequence[Line], recipe_text: str, recipe: Line, machine: Sequence[Line] = ()) -> str:
+    """The page for a run's log: `lines`, and those of its `machine`, as `log.read` gives them.
+
+    The recipe comes as text and as a mapping, both empty if there is none.
+    """
     events = [line for line in lines if "event" in line]
     steps = [line for line in lines if "event" not in line]
+    told = sorted([*machine, *events], key=lambda line: line["step"])  # in step 0 the start, at a later step its resume first
     title = recipe.get("name", name)
     body = [
         element("h1", title),
         element("p", _state(steps, recipe), class_="lead soft"),
         tiles(_tiles(steps)),
-        *_pictures(steps),
+        *_pictures(steps, events, machine),
+        *_events([event for event in told if event.get("event") not in SHOWN]),
+        *_samples([event for event in events if event["event"] == "sample"], steps),
         *_numbers(steps),
-        *_samples([event for event in events if event["event"] == "sample"]),
-        *_events([event for event in events if event["event"] != "sample"]),
         *((element("h2", "Recipe"), element("pre", recipe_text)) if recipe_text else ()),
     ]
     return page(f"{title} · Llamarium", Html("\n").join(body), language="en")
@@ -109,36 +117,97 @@ def _tiles(steps: Sequence[Line]) -> list[tuple[str, str, str]]:
     return result
 
 
-def _pictures(steps: Sequence[Line]) -> list[Html]:
+def _pictures(steps: Sequence[Line], events: Sequence[Line], machine: Sequence[Line]) -> list[Html]:
     """The charts, or one sentence that says how to get them."""
     loss, bits = _points(steps, "loss"), _points(steps, "bits_per_byte")
     window = max(1, len(loss) // 50)
     large: dict[str, Points] = {"each step": loss}
     if window > 1:
         large[f"mean of {window} steps"] = _smooth(loss, window)
-    small: list[tuple[Points, str, str, bool]] = [
-        (bits, "Bits per byte", "on validation text, less is better", False),
-        (_speeds(steps), "Speed", "tokens a second, saving and validating included", True),
-        (_points(steps, "learning_rate"), "Learning rate", "", True),
-        (_points(steps, "gradient_norm"), "Gradient norm", "before it is clipped", False),
+    marks = {kind: [float(event["step"]) for event in events if event["event"] == kind] for kind in MARKED}
+    used, unit = _memory(machine)
+    small: list[tuple[Mapping[str, Points], str, str, bool]] = [
+        ({"": _points(steps, "learning_rate")}, "Learning rate", "", True),
+        ({"": _points(steps, "gradient_norm")}, "Gradient norm", "before it is clipped", False),
+        ({"": _speeds(steps)}, "Speed", "tokens a second, saving and validating included", True),
+        (used, "Memory", f"{unit}, of the first process", True),
     ]
 
     def loss_chart(width: int, height: int) -> str:
         faint = ["each step"] if window > 1 else []
         unit = "nats per token, less is better"
-        return line_chart(large, title="Loss", x_label="step", y_label=unit, faint=faint, width=width, height=height)
+        return line_chart(large, title="Loss", x_label="step", y_label=unit, marks=marks, faint=faint, width=width, height=height)
+
+    def bits_chart(width: int, height: int) -> str:
+        unit = "on validation text, less is better"
+        return line_chart({"": bits}, title="Bits per byte", x_label="step", y_label=unit, width=width, height=height)
 
     try:
         first = [picture(loss_chart(WIDTH, 340), loss_chart(*SMALL))] if loss else []
+        first += [picture(bits_chart(WIDTH, 260), bits_chart(*SMALL))] if bits else []
         width, height = SMALL
         others = [
-            picture(line_chart({title: points}, title=title, x_label="step", y_label=unit, from_zero=zero, width=width, height=height))
-            for points, title, unit, zero in small
-            if points
+            picture(line_chart(curves, title=title, x_label="step", y_label=unit, from_zero=zero, width=width, height=height))
+            for curves, title, unit, zero in small
+            if any(curves.values())
         ]
     except MissingExtraError as error:
-        return [element("p", f"There are no pictures here. {error.message} {error.hint}", class_="warn")]
-    return [*first, element("div", *others, class_="pictures")] if first or others else []
+        return [element("p", f"There are no pictures here. {error.message} {error.hint}", class_="warn"), *_layers(events)]
+    return [*first, *([element("div", *others, class_="pictures")] if others else []), *_layers(events)]
+
+
+def _layers(events: Sequence[Line]) -> list[Html]:
+    """Norms of the weights and of the gradients, layer by layer."""
+    weights, gradients = (_norms(events, side) for side in (0, 1))
+    if not weights:
+        return []
+    width, height = LAYERS
+    first = {name: next((norm for _, norm in points if norm > 0), math.nan) for name, points in weights.items()}
+    growth = {name: [(step, norm / first[name]) for step, norm in points] for name, points in weights.items()}
+    ends = (
+        {name: f"{points[-1][1]:.3g}  ×{growth[name][-1][1]:.3g}" for name, points in weights.items()},
+        {name: f"{points[-1][1]:.3g}" for name, points in gradients.items()},
+    )
+
+    def chart(rows: Mapping[str, Points], title: str, y_label: str, *, side: int) -> Html:
+        words = {"title": title, "x_label": "step", "y_label": f"{y_label}; right: the last"}
+        return picture(heat_map(rows, **words, log=True, ends=ends[side], width=width, height=height))
+
+    drawn = (
+        chart(growth, "Weights", "norm as a multiple of its first", side=0),
+        chart(gradients, "Gradients", "norm before it is clipped", side=1),
+    )
+    return [element("h2", "Layers"), element("div", *drawn, class_="pictures")]
+
+
+def _norms(events: Sequence[Line], side: int) -> dict[str, Points]:
+    """By layer, (step, norm) of the weights (side 0) or the gradients (1) at validations."""
+    found: dict[str, Points] = {}
+    for event in events:
+        detail = event.get("detail")
+        if event["event"] != "norms" or not isinstance(detail, dict):
+            continue
+        for name, norms in detail.items():
+            norm = _number(norms[side]) if isinstance(norms, list) and len(norms) == 2 else None
+            if norm is not None:
+                found.setdefault(name, []).append((float(event["step"]), norm))
+    return found
+
+
+def _memory(machine: Sequence[Line]) -> tuple[dict[str, Points], str]:
+    """Memory by what it is called, over the steps, and its unit. Steps that a resume took back are not shown twice."""
+    found: dict[str, Points] = {}
+    for line in machine:
+        detail = line.get("detail")
+        if line.get("event") == "resumed":
+            found = {name: [point for point in points if point[0] <= line["step"]] for name, points in found.items()}
+        if line.get("event") != "memory" or not isinstance(detail, dict):
+            continue
+        for name, size in detail.items():
+            if (number := _number(size)) is not None:
+                found.setdefault(name, []).append((float(line["step"]), number))
+    unit, name = (2**30, "GiB") if max((size for points in found.values() for _, size in points), default=0.0) >= 2**30 else (2**20, "MiB")
+    return {key: [(step, size / unit) for step, size in points] for key, points in found.items()}, name
 
 
 def _numbers(steps: Sequence[Line]) -> list[Html]:
@@ -158,16 +227,20 @@ def _numbers(steps: Sequence[Line]) -> list[Html]:
     return parts
 
 
-def _samples(samples: Sequence[Line]) -> list[Html]:
+def _samples(samples: Sequence[Line], steps: Sequence[Line]) -> list[Html]:
     if not samples:
         return []
     shown = _some(samples, most=MOST_SAMPLES)
+    bits = dict(_points(steps, "bits_per_byte"))
     note = f"What the model wrote on the way, the latest first{f', {len(shown)} of {len(samples):,}' if len(shown) < len(samples) else ''}."
-    parts = [element("h2", "Samples"), element("p", note, class_="soft")]
-    for number, sample in enumerate(reversed(shown)):
-        text = element("blockquote", _text(sample.get("detail")))
-        summary = f"Step {sample['step']:,}"
-        parts.append(details(summary, text, open=number < 3))
+    entries = []
+    for sample in reversed(shown):
+        step = sample["step"]
+        said = f"Step {step:,}{f', {bits[step]:.3f} bits per byte' if step in bits else ''}"
+        entries.append(Html().join([element("h3", said), element("blockquote", _text(sample.get("detail")))]))
+    parts = [element("h2", "Samples"), element("p", note, class_="soft"), *entries[:OPEN_SAMPLES]]
+    if len(entries) > OPEN_SAMPLES:
+        parts.append(details(f"Earlier samples ({len(entries) - OPEN_SAMPLES})", *entries[OPEN_SAMPLES:]))
     return parts
 
 
@@ -176,11 +249,9 @@ def _events(events: Sequence[Line]) -> list[Html]:
         return []
     shown = events[-MOST_EVENTS:]
     more = len(events) - len(shown)
-    return [
-        element("h2", "Events"),
-        *([element("p", f"The last {len(shown)}; {more:,} earlier ones are in {LOG}.", class_="soft")] if more else []),
-        table([(f"{event['step']:,}", event["event"], _text(event.get("detail"))) for event in shown], ("step", "event", ""), numbers=(0,)),
-    ]
+    rows = [(f"{event['step']:,}", _text(event["event"]), _said(event.get("detail"))) for event in shown]
+    note = element("p", f"The last {len(shown)}; {more:,} earlier ones are in {LOG} and {MACHINE}.", class_="soft")
+    return [element("h2", "Events"), *([note] if more else []), table(rows, ("step", "event", ""), numbers=(0,))]
 
 
 def _number(value: object) -> float | None:
@@ -193,8 +264,13 @@ def _points(steps: Sequence[Line], key: str) -> Points:
 
 
 def _speeds(steps: Sequence[Line]) -> Points:
-    """Tokens a second between lines of the log, over stretches long enough for the clock; validation's time is in it."""
-    stretch = max(1, len(steps) // 200)
+    """Tokens a second over stretches between lines of the log, each from one validation to the next or several of these.
+
+    Shorter stretches would show only which of them held a validation. Without validations: long enough for the clock.
+    """
+    validations = len(_points(steps, "bits_per_byte"))
+    between = len(steps) // validations if validations > 1 else 1
+    stretch = between * max(1, len(steps) // (200 * between))
     result = []
     for before, after in zip(steps[::stretch], steps[stretch::stretch]):
         values = [_number(line.get(key)) for line in (before, after) for key in ("tokens", "seconds")]
@@ -241,6 +317,13 @@ def _short(number: float) -> str:
         if number >= unit:
             return f"{number / unit:.3g}{name}"
     return f"{number:,.0f}"
+
+
+def _said(detail: object) -> str:
+    """What an event tells, for people."""
+    if not isinstance(detail, dict):
+        return _text(detail)
+    return "; ".join(f"{key}: {', '.join(map(_text, value)) if isinstance(value, list) else _text(value)}" for key, value in detail.items())
 
 
 def _text(value: object) -> str:
