@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(minutes=30)  # a peer may pause that long, for a disk that is full, before the others give up
+SHORT = 1000  # bytes of a message that needs one round
 LAST_WORDS = timedelta(seconds=10)  # a process that fails waits so long for the others to hear of it
 
 
@@ -90,19 +91,23 @@ class Group:
             error.shown_elsewhere = any("error" in each for each in said[: self.rank])
 
     def _exchange(self, message: dict[str, Any], patience: timedelta) -> list[dict[str, Any]]:
-        """The messages of all processes: first their lengths, then their bytes."""
+        """The messages of all processes. Short ones travel at once; where one is longer, all follow in a second round of its length."""
+        mine = json.dumps(message).encode()
+        found = self._all_gather(len(mine).to_bytes(8, "little") + mine[:SHORT], 8 + SHORT, patience)
+        lengths = [int.from_bytes(each[:8], "little") for each in found]
+        found = [each[8:] for each in found] if max(lengths) <= SHORT else self._all_gather(mine, max(lengths), patience)
+        return [json.loads(each[:length]) for each, length in zip(found, lengths, strict=True)]
+
+    def _all_gather(self, mine: bytes, length: int, patience: timedelta) -> list[bytes]:
+        """The bytes of all processes, each filled up to `length`."""
         import torch
         import torch.distributed as dist
 
-        mine = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
-        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        found = [torch.empty(length, dtype=torch.uint8) for _ in range(self.size)]
         with said_in_words():
-            dist.all_gather(sizes, torch.tensor([len(mine)]), group=self.talk, async_op=True).wait(patience)
-            longest = int(max(sizes))
-            found = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
-            padded = torch.nn.functional.pad(mine, (0, longest - len(mine)))
-            dist.all_gather(found, padded, group=self.talk, async_op=True).wait(patience)
-        return [json.loads(each[: int(size)].numpy().tobytes()) for each, size in zip(found, sizes, strict=True)]
+            sent = torch.frombuffer(bytearray(mine.ljust(length, b"\0")), dtype=torch.uint8)
+            dist.all_gather(found, sent, group=self.talk, async_op=True).wait(patience)
+        return [each.numpy().tobytes() for each in found]
 
 
 def _again(kind: str, message: str, hint: str) -> LlamariumError:

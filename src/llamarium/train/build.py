@@ -8,6 +8,7 @@ Does not know: data, optimizers, steps.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from llamarium.adapt import lora
 from llamarium.checkpoint.open import open_model
 from llamarium.checkpoint.sharded import Rows
 from llamarium.checkpoint.weights import MAX_LAYERS, build_config
-from llamarium.ground.errors import RecipeError
+from llamarium.ground.errors import RecipeError, UsageError
 from llamarium.ground.group import Group, mesh
 from llamarium.models import family
 from llamarium.models.model import Network
@@ -112,28 +113,50 @@ def _tokenizer(recipe: Recipe, texts: Any) -> Tokenizer:
 # --- Many devices -----------------------------------------------------------------------------------------------------
 
 
-def spread(model: Network, group: Group, device: torch.device, *, shard: int | None, precision: torch.dtype) -> nn.Module | None:
+def spread(
+    model: Network, group: Group, device: torch.device, *, shard: int | None, precision: torch.dtype, compiled: bool = False
+) -> nn.Module | None:
     """Spread the weights over the group: FSDP2, a block at a time (Zhao et al. 2023, arXiv:2304.11277).
 
     `shard` processes share one copy of the weights (all of them by default; 1 is plain data parallelism). Returns the root, whose
     call ``root(work, *inputs)`` runs ``work(*inputs)`` with the weights in place; None alone, where they always are.
+    `compiled`: each block is one graph, between the gathering of its weights and their going back; what is around the blocks is not.
     """
     if group.size == 1:
         return None
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.cuda.device_count():
+        raise UsageError(
+            f"{os.environ['LOCAL_WORLD_SIZE']} processes do not find a GPU each among {torch.cuda.device_count()}.",
+            hint="Start as many as there are GPUs (torchrun --nproc-per-node), or set train.device=cpu.",
+        )
     size = shard or group.size
     if group.size % size:
         raise RecipeError(f"train.shard: {group.size} processes cannot be divided into sets of {size}.", hint="Set a divisor of them.")
     grid = mesh(group, device, spread=size)
-    # Gradients are summed in float32 whatever the arithmetic; on a GPU the weights travel in the short type.
+    # Gradients are summed in float32 whatever the arithmetic; on a GPU the weights travel in the short type. What blocks are
+    # given stays as it is: rotary tables lose their far positions in the short type, and autocast knows which products take it.
     short = precision if device.type == "cuda" and precision in (torch.bfloat16, torch.float16) else None
-    policy = MixedPrecisionPolicy(param_dtype=short, reduce_dtype=torch.float32 if short is not None else None)
+    policy = MixedPrecisionPolicy(param_dtype=short, reduce_dtype=torch.float32 if short is not None else None, cast_forward_inputs=False)
     for block in model.blocks:
+        if compiled:
+            _compile(block)
         fully_shard(block, mesh=grid, mp_policy=policy)
     root = Root(model)
     fully_shard(root, mesh=grid, mp_policy=policy)
     return root
+
+
+def _compile(block: nn.Module) -> None:
+    """Compile what the block does in training; elsewhere shapes are many and each would be compiled for itself."""
+    plain = block.forward
+    fast = torch.compile(plain, fullgraph=True, dynamic=False)
+
+    def forward(*inputs: Any) -> Any:
+        return fast(*inputs) if block.training else plain(*inputs)
+
+    block.forward = forward
 
 
 def put_back(root: nn.Module) -> None:

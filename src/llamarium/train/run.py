@@ -348,7 +348,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     if recipe.train.recompute:
         compute.recompute(model)
     frozen = _frozen(model)  # before it is spread: the same sum for any number of processes
-    root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision)
+    root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision, compiled=bool(recipe.train.compile))
     options = recipe.optimizer
     optimizer = optim.build(
         options.name,
