@@ -288,7 +288,7 @@ def cells(svg: str) -> dict[tuple[int, int], float]:
     """Opacity by the pixel (x, y) of a cell's upper left corner; a stretch counts as one. Without those of the legend."""
     found = {}
     for opacity, path in re.findall(r'fill-opacity="([\d.]+)"[^>]* d="([^"]*)"', svg):
-        for x, y in re.findall(r"M(\S+) (\S+?)h", path):
+        for x, y in re.findall(r"M(\S+) (\S+?)H", path):
             if float(y) > 30:
                 found[round(float(x)), round(float(y))] = float(opacity)
     return found
@@ -304,6 +304,15 @@ def test_larger_numbers_are_stronger_and_rows_keep_their_order() -> None:
     heights = {element.text: float(element.attrib["y"]) for element in ElementTree.fromstring(svg).iter(f"{SVG}text")}
     assert heights["first"] < heights["second"]
     assert {"1", "2", "3"} <= set(texts(svg))
+
+
+def test_neighbours_leave_no_gap() -> None:
+    svg = heat({f"row {n}": [(step, float((n * 7 + step * 5) % 11)) for step in range(37)] for n in range(53)}, width=400)
+    corners = [tuple(map(float, found)) for found in re.findall(r"M([\d.]+) ([\d.]+)H([\d.]+)V([\d.]+)", svg)]
+    begins, ends = ({(corner[place], corner[1]) for corner in corners if corner[1] > 30} for place in (0, 2))
+    rows = len({y for _, y in begins})
+    assert rows == 53
+    assert len(begins - ends) == len(ends - begins) == rows  # only the outermost stand alone
 
 
 def test_shades_go_by_the_logarithm_where_asked() -> None:

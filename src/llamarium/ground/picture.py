@@ -137,7 +137,9 @@ def heat_map(
     for number, row in enumerate(cells):
         for start, level, length in _stretches([shade(value) for value in row]):
             if level is not None:
-                path = f"M{left + start * wide:.1f} {top + number * tall:.1f}h{length * wide:.1f}v{tall:.1f}h{-length * wide:.1f}z"
+                x, y, x_end, y_end = left + start * wide, top + number * tall, left + (start + length) * wide, top + (number + 1) * tall
+                # Corners, not lengths: neighbours round them alike, and no gap is left between.
+                path = f"M{x:.1f} {y:.1f}H{x_end:.1f}V{y_end:.1f}H{x:.1f}z"
                 paths.setdefault(level, []).append(path)
     colour = f"var(--line-1, {COLOURS['line-1']})"
 
@@ -167,7 +169,7 @@ def heat_map(
         words(width - 4, 20, f"{high:.3g}", anchor="end")
         for level in range(SHADES - 1, -1, -1):
             x -= 7
-            parts.append(filled(level, f"M{x:.1f} 10h7v11h-7z"))
+            parts.append(filled(level, f"M{x:.1f} 10H{x + 7:.1f}V21H{x:.1f}z"))
         words(x - 6, 20, f"{low:.3g}", anchor="end")
     return _head(title, width, height) + "\n".join(parts) + "\n</svg>\n"
 
