@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -107,8 +108,14 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _terminate(number: int, frame: Any) -> None:  # noqa: ARG001
+    """Who sends SIGTERM gets what Ctrl-C gets: work that is half done is left in order. Long verbs have finer ways of their own."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point of the command ``llamarium``."""
+    signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")

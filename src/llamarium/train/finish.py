@@ -7,14 +7,15 @@ Does not know: how the training went.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from llamarium.adapt import lora
 from llamarium.checkpoint import huggingface, peft, store
 from llamarium.ground import progress
-from llamarium.ground.errors import LlamariumError
+from llamarium.ground.errors import LlamariumError, ResourceError
 from llamarium.models.model import Network
-from llamarium.train.loop import Speak, train
+from llamarium.train.loop import Speak, patiently, train
 from llamarium.train.report import write_report
 from llamarium.train.run import ADAPTER, MODEL, Run
 
@@ -26,7 +27,8 @@ def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
     try:
         train(run, speak=speak)
     except LlamariumError:
-        _report(run)
+        with contextlib.suppress(ResourceError):  # what stopped the run is what is to be said
+            _report(run)
         raise
     finally:
         run.log.close()
@@ -38,16 +40,19 @@ def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
 
 
 def write_model(run: Run) -> None:
-    """Write ``adapter/`` after LoRA, the report, and last ``model/``, a Hugging Face folder: where there is one, everything is there."""
+    """Write ``adapter/`` after LoRA, the report, and last ``model/``, a Hugging Face folder: where there is one, everything is there.
+
+    While the disk is full it waits.
+    """
     model = run.whole_model()
     with run.group.together():
-        _report(run)
         if not run.group.is_first:
             return
+        patiently(lambda: _report(run))
         if run.recipe.lora is not None:
-            write_adapter(run, model)
+            patiently(lambda: write_adapter(run, model))
             lora.fuse(model)
-        huggingface.save_folder(run.folder / MODEL, model, run.tokenizer)
+        patiently(lambda: huggingface.save_folder(run.folder / MODEL, model, run.tokenizer))
 
 
 def _report(run: Run) -> None:

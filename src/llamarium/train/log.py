@@ -7,6 +7,7 @@ Does not know: what the values mean.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llamarium.ground import files
+from llamarium.ground.errors import ResourceError
 
 Line = dict[str, Any]
 
@@ -67,16 +69,22 @@ class RunLog:
         self.write(step=step, event=event, detail=detail)
 
     def cut(self, after_step: int) -> None:
-        """Remove the lines of later steps."""
+        """Remove the lines of later steps, which are the last ones: this takes no room on a disk that may be full."""
         if self._to_disk:
-            os.close(self._file)
+            size = 0
+            for text in self.path.read_bytes().splitlines(keepends=True):
+                line = _line(text)
+                if line is None or line["step"] > after_step:
+                    break
+                size += len(text)
+            os.truncate(self.path, size)
             self._waiting = b""
-            self._open([line for line in read(self.path) if line["step"] <= after_step])
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Where the disk is full, lines that wait are lost: no checkpoint stands behind them."""
         if self._file >= 0:
-            self.flush()
+            with contextlib.suppress(ResourceError):
+                self.flush()
             os.close(self._file)
             self._file = -1
 
@@ -86,10 +94,14 @@ def read(path: Path) -> list[Line]:
     lines = []
     # Bytes and their line ends alone: a tear may go through a character, and a sample may hold others' line ends (U+2028).
     for text in path.read_bytes().split(b"\n") if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
+        if (line := _line(text)) is not None:
             lines.append(line)
     return lines
+
+
+def _line(text: bytes) -> Line | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None

@@ -7,14 +7,16 @@ Does not know: families, recipes' files, what is replaced by what. This is the o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from llamarium import optim
 from llamarium.ground import progress
+from llamarium.ground.device import random_state, restore_random_state
 from llamarium.ground.errors import Interrupted, ResourceError
 from llamarium.ground.group import said_in_words
 from llamarium.train import build, compute, machine
@@ -26,6 +28,7 @@ from llamarium.train.validate import Abandoned, validate
 
 Speak = Callable[[Run], str]
 Line = dict[str, Any]  # what the log says of a step
+Result = TypeVar("Result")
 
 PAUSE = 5.0  # seconds between two tries to write to a full disk
 GROW_SCALE = 2000  # steps in float16 without an overflow, after which its scale is doubled
@@ -44,10 +47,10 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
     validate_every = options.validate_every or options.save_every
     run.model.train()
     machine.begins(run)
+    if options.compile and run.root is None and not run.ended:  # stopped here, nothing has been done that could be lost
+        progress.say(f"Compiled in {compute.compile_now(objective, run.model, run.batches()[0][0]):.0f} s.")
     with interrupts() as interrupted, Status(run) as status, said_in_words():
-        if options.compile and run.root is None and not run.ended:
-            progress.say(f"Compiled in {compute.compile_now(objective, run.model, run.batches()[0][0]):.0f} s.")
-        began = time.perf_counter() - run.seconds
+        began, saved = time.perf_counter() - run.seconds, run.samples_consumed
 
         def stop() -> bool:
             """Whether any process of the group was interrupted; asked by all of them at the same moments."""
@@ -64,27 +67,29 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
 
                 batches, num_targets = run.batches()
                 (total,) = run.group.sum([num_targets])
-                loss = 0.0
-                for batch in batches:
-                    part = run.compute(objective, run.model, batch)
-                    # Gradients are averaged over the group, and a sum is wanted.
-                    (part * (run.loss_scale * run.group.size / max(1, total))).backward()  # type: ignore[no-untyped-call]
-                    loss += part.item() / max(1, total)
-                    if interrupted.is_set() and run.group.size == 1:
-                        break
-                if interrupted.is_set() and run.group.size == 1:  # a step may take longer than the patience of who stops it
+                loss, before = 0.0, random_state()
+                try:  # a step may take longer than the patience of who stops it: what is half done is dropped
+                    interrupted.at_once = run.group.size == 1
+                    for batch in batches:
+                        part = run.compute(objective, run.model, batch)
+                        # Gradients are averaged over the group, and a sum is wanted.
+                        (part * (run.loss_scale * run.group.size / max(1, total))).backward()  # type: ignore[no-untyped-call]
+                        loss += part.item() / max(1, total)
+                    interrupted.at_once = False
+                except KeyboardInterrupt:
                     run.optimizer.zero_grad(set_to_none=True)
+                    restore_random_state(before)
                     break
                 (loss,) = run.group.sum([loss])
                 norm = _clip(run, learning, options.gradient_clip)
-                if _overflowed(run, norm):
+                if _overflowed(run, loss, norm):
                     run.optimizer.zero_grad(set_to_none=True)
                     continue
 
                 reason = run.guard.judge(loss, norm) if options.guard else ""
                 if reason:
                     run.optimizer.zero_grad(set_to_none=True)
-                    _skip(run, reason)
+                    _skip(run, reason, stop)
                     continue
                 due = (run.step + 1) % validate_every == 0
                 norms = run.norms() if due else None
@@ -102,8 +107,10 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
             line = run.line
             if run.step % validate_every == 0 or run.ended:
                 try:
+                    interrupted.at_once = run.group.size == 1
                     line["bits_per_byte"] = validate(run, stop=stop)
-                except Abandoned:
+                    interrupted.at_once = False
+                except (Abandoned, KeyboardInterrupt):
                     break
                 run.note_validation(line["bits_per_byte"])
                 machine.memory(run)
@@ -112,12 +119,13 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
             if "bits_per_byte" in line and speak is not None:
                 run.log.event(run.step, "sample", run.compute(speak, run))
             if run.step % options.save_every == 0 or run.ended or run.is_best_now:
-                status.saved = _save(run, stop)
+                status.saved, saved = _save(run, stop), run.samples_consumed
             if after_step is not None:
                 after_step(run, line)
             status.show(line)
+        if not run.done or run.samples_consumed != saved:  # the last batch may have been passed over
+            _save(run, stop)
         if not run.done:
-            _save(run, lambda: True)
             raise Interrupted(f"Stopped at step {run.step}; everything is saved in {run.folder}.", hint="Go on with --resume.")
 
 
@@ -145,11 +153,14 @@ def _clip(run: Run, learning: list[torch.nn.Parameter], most: float) -> float:
     return float(norm)
 
 
-def _overflowed(run: Run, norm: float) -> bool:
-    """Whether float16 was too narrow: then the same batch is tried again at half the scale. Micikevicius et al. 2018, arXiv:1710.03740."""
-    if run.precision != torch.float16:
+def _overflowed(run: Run, loss: float, norm: float) -> bool:
+    """Whether float16 was too narrow: then the same batch is tried again at half the scale. Micikevicius et al. 2018, arXiv:1710.03740.
+
+    A loss that is no number is none at any scale: the guard judges it.
+    """
+    if run.precision != torch.float16 or not math.isfinite(loss):
         return False
-    if norm - norm != 0 and run.loss_scale > 1:  # inf or nan
+    if not math.isfinite(norm) and run.loss_scale > 1:
         run.loss_scale, run.scaled_since = run.loss_scale / 2, run.step
         return True
     if run.step - run.scaled_since >= GROW_SCALE:
@@ -157,33 +168,41 @@ def _overflowed(run: Run, norm: float) -> bool:
     return False
 
 
-def _skip(run: Run, reason: str) -> None:
+def _skip(run: Run, reason: str, stop: Callable[[], bool]) -> None:
     """Pass over a batch, and where that no longer helps go back to the last good checkpoint."""
     first = run.samples_consumed
     progress.say(f"Step {run.step + 1} is skipped: {reason}.")
     run.log.event(run.step + 1, "skip", {"samples": [first, first + run.recipe.train.rows], "reason": reason})
     run.pass_over()
     if run.guard.skip(first):
-        step, batches = run.roll_back()
-        run.log.event(step, "roll-back", {"samples": batches, "reason": reason})
-        progress.say(f"Back to step {step}; {len(batches)} batches will be passed over.")
+        run.roll_back(reason)
+        _save(run, stop)
+        run.log.event(event="roll-back", **run.guard.roll_backs[-1])
+        progress.say(f"Back to step {run.step}; {len(run.guard.roll_backs[-1]['detail']['samples'])} batches will be passed over.")
 
 
 def _save(run: Run, stop: Callable[[], bool]) -> str:
-    """Write a checkpoint; while the disk is full, say so and wait for room."""
-    waiting = False
+    """Write a checkpoint; the log says where it had to wait for that."""
+    path, waited = patiently(run.save, stop=stop)
+    if waited:
+        run.log.event(run.step, "waited for disk")
+    return path.name
+
+
+def patiently(write: Callable[[], Result], *, stop: Callable[[], bool] = lambda: False) -> tuple[Result, bool]:
+    """What `write` returns, and whether it had to wait: while the disk is full, say so and try again, until `stop` says otherwise."""
+    waited = False
     while True:
         try:
-            path = run.save()
+            result = write()
         except ResourceError as error:
-            if not waiting:
+            if not waited:
                 progress.say(f"{error.message} The run waits; it goes on by itself when there is room.")
-                waiting = True
+            waited = True
             if stop():
                 raise
             time.sleep(PAUSE)
-            continue
-        if waiting:
-            progress.say("There is room again; the run goes on.")
-            run.log.event(run.step, "waited for disk")
-        return path.name
+        else:
+            if waited:
+                progress.say("There is room again; the run goes on.")
+            return result, waited

@@ -35,6 +35,7 @@ from llamarium.train import build, compute, data, tensorboard
 from llamarium.train.data import Data, Scored
 from llamarium.train.guard import ROLL_BACKS, Guard
 from llamarium.train.log import RunLog
+from llamarium.train.log import read as read_log
 from llamarium.train.objectives import Batch
 from llamarium.train.recipe import Recipe
 from llamarium.train.recipe import build as build_recipe
@@ -289,27 +290,26 @@ class Run:
         rows = checkpoint.rows(part, key, start, stop).to(local.device)
         return rows if local is like else build.spread_like(rows, like)
 
-    def roll_back(self) -> tuple[int, list[int]]:
-        """Back to the newest good checkpoint, with the batches that were skipped since passed over; its step, and their first samples.
+    def roll_back(self, reason: str) -> None:
+        """Back to the newest good checkpoint, with the batches that were skipped since passed over; later lines leave the log.
 
-        The checkpoint is written again with what was learnt about the batches, so that a resume knows it, too.
+        `save` must follow, so that a resume knows of it, too; then the last of the guard's roll-backs belongs into the log.
         """
-        if self.guard.roll_backs >= ROLL_BACKS:
+        if len(self.guard.roll_backs) >= ROLL_BACKS:
             raise TrainingError(
-                f"The run has gone back {ROLL_BACKS} times and its loss is still not one to learn from (step {self.step}).",
+                f"The run has gone back {ROLL_BACKS} times and its loss is still not one to learn from (step {self.step}): {reason}.",
                 hint=f"Look at the events in {self.folder / LOG}; lower train.learning_rate, or look into the data.",
             )
         checkpoint, _ = store.newest(self.checkpoints, group=self.group)
         if checkpoint is None:
+            since = "from the first step on" if self.step == 0 else f"after step {self.step}, before the first checkpoint to go back to"
             raise TrainingError(
-                f"The loss is no number to learn from since the run began, and there is no checkpoint to go back to (step {self.step}).",
-                hint="Lower train.learning_rate, check the data, or start from weights that are whole.",
+                f"There was nothing to learn from {since}: {reason}.",
+                hint="Lower train.learning_rate, look into the data, or start from weights that are whole.",
             )
-        batches = self.guard.roll_back()
+        self.guard.roll_back(checkpoint.state["step"], reason)
         self.restore(checkpoint, guard=False)
-        self.save()
         self.log.cut(self.step)
-        return self.step, batches
 
 
 def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = ALONE) -> Run:
@@ -399,8 +399,14 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
         progress.say(f"Resuming {folder} at step {run.step}.")
         if not rejected:  # what was rejected is kept until there is something newer that is whole
             run.prune()
+        # Of what happens between two checkpoints, some is in the log already where a process was stopped in between.
+        known = read_log(folder / LOG)
+        happened = [{"step": each["step"], "event": "roll-back", "detail": each["detail"]} for each in run.guard.roll_backs]
         if len(segments) > len(checkpoint.state["segments"]):
-            log.event(run.step + 1, "data grew", {"shards": [int(count) for count in segments[-1].shards]})
+            happened.append({"step": run.step, "event": "data grew", "detail": {"shards": [int(count) for count in segments[-1].shards]}})
+        for line in happened:
+            if line not in known:
+                log.event(**line)
     elif group.size > 1:
         seed_all(recipe.seed + group.rank)  # what is dropped at random differs from process to process
     for sentence in rejected:
