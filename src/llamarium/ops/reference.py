@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = 512  # positions, up to which all scores of a row are made at once on a CPU
+SHORT = 256  # positions, up to which all scores of a row are made at once on a CPU
 
 
 def attention(
