@@ -38,11 +38,13 @@ class Processes:
         signals: dict[int, str] | None = None,
         log: Path | None = None,
         after_lines: int = 0,
+        patience: float = 60,
         **options: Any,
     ) -> list[Any]:
         """What each process of a group of `size` returned, or the signal that ended it.
 
-        `signals` are sent by rank when `log` has `after_lines` lines; `failpoints` are by rank, too.
+        `signals` are sent by rank when `log` has `after_lines` lines; `failpoints` are by rank, too. After `patience` seconds
+        all are killed: a group that waits for ever must not take the tests with it.
         """
         shutil.rmtree(self.answers, ignore_errors=True)
         self.answers.mkdir()
@@ -55,6 +57,7 @@ class Processes:
             "signals": signals or {},
             "log": str(log),
             "after_lines": after_lines,
+            "patience": patience,
             "options": options,
             "answers": str(self.answers),
         }

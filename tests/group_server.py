@@ -6,6 +6,7 @@ standard output. The processes are real ones over gloo; a case may change someth
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import importlib
 import io
@@ -119,6 +120,17 @@ def full_disk(rank: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
+def abandoned_validation(rank: int) -> None:
+    """Whoever stops the run does it while it validates."""
+    from llamarium.train import loop
+    from llamarium.train.validate import Abandoned
+
+    def abandoned(run: Run, **options: Any) -> float:
+        raise Abandoned
+
+    patch.setattr(loop, "validate", abandoned)
+
+
 def slow_clock(rank: int) -> None:
     """The clocks of processes do not agree."""
     now = time.perf_counter
@@ -136,6 +148,7 @@ PATCHES: dict[str, Callable[[int], None]] = {
     "random state": lost_random_state,
     "gathered": weights_stay_gathered,
     "full disk": full_disk,
+    "abandoned validation": abandoned_validation,
     "slow clock": slow_clock,
 }
 
@@ -217,7 +230,7 @@ def serve() -> None:
 
 def attend(case: Case, children: dict[int, int]) -> list[int]:
     """Send the signals that the case wants, once its log has so many lines, and wait for all processes; their exit codes."""
-    codes, left, sent = [0] * case["size"], dict(children), False
+    codes, left, sent, began = [0] * case["size"], dict(children), False, time.monotonic()
     while left:
         for child, rank in list(left.items()):
             ended, status = os.waitpid(child, os.WNOHANG)
@@ -229,6 +242,9 @@ def attend(case: Case, children: dict[int, int]) -> list[int]:
             for child, rank in left.items():
                 if str(rank) in case["signals"]:
                     os.kill(child, signal.Signals[case["signals"][str(rank)]])
+        if time.monotonic() - began > case["patience"]:  # where each of them stands, it has written beside its answer
+            for child in left:
+                os.kill(child, signal.SIGKILL)
         time.sleep(0.002)
     return codes
 
@@ -245,6 +261,7 @@ def be(case: Case, rank: int) -> None:
     code = 1
     try:
         os.chdir(case["folder"])
+        faulthandler.dump_traceback_later(case["patience"] - 5, file=Path(case["answers"], f"{rank}.stack").open("w"))  # noqa: SIM115
         size = str(case["size"])
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(case["port"]), WORLD_SIZE=size, RANK=str(rank), LOCAL_RANK=str(rank))
         os.environ[VARIABLE] = case["failpoints"].get(str(rank), "")

@@ -17,18 +17,20 @@ SAY = """
 import os, sys
 from llamarium.ground.errors import UsageError
 from llamarium.ground.group import joined
-with joined() as group:
+import contextlib
+nobody = contextlib.nullcontext
+with {joined_by} as group:
     {body}
 """
 
 
-def processes(body: str, *, size: int = 2, timeout: float = 60) -> list[tuple[int, str]]:
+def processes(body: str, *, size: int = 2, timeout: float = 60, joined_by: str = "joined()") -> list[tuple[int, str]]:
     """Exit code and output of each of `size` processes that run `body` in one group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
-    program = SAY.format(body=body.replace("\n", "\n    "))
+    program = SAY.format(body=body.replace("\n", "\n    "), joined_by=joined_by)
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", program],
@@ -71,6 +73,34 @@ def test_what_fails_in_one_process_fails_in_all_in_the_same_words() -> None:
 except Exception as error:
     print(error.message, error.hint, error.exit_code)"""
     assert outputs(processes(body)) == ["rank 1 has no room make some 2"] * 2
+
+
+def test_one_that_fails_alone_is_heard_at_the_next_word() -> None:
+    body = """try:
+    if group.rank == 1: raise UsageError('rank 1 has no room', hint='make some')
+    print(group.sum([1.0]))
+finally: print(sys.exc_info()[1])"""
+    (code, said), (other, _) = processes(body)
+    assert (code, other) == (1, 1)
+    assert "rank 1 has no room" in said
+    assert "1.0" not in said
+
+
+def test_what_all_meet_is_shown_by_the_first() -> None:
+    program = """from llamarium.cli import main
+main.GRACE = 0
+try:
+    with joined() as again: raise UsageError('no room for anybody')
+except Exception as error: os._exit(main._show(error))"""
+    (code, said), (other, silent) = processes(program, joined_by="nobody()")
+    assert (code, other) == (2, 2)
+    assert said == "error: no room for anybody\n"
+    assert silent == ""
+
+
+def test_what_is_long_comes_whole() -> None:
+    body = "print([len(each) for each in group.gather('é' * (100 + 5000 * group.rank))], group.gather('x' * 988)[1] == 'x' * 988)"
+    assert outputs(processes(body)) == ["[100, 5100] True"] * 2
 
 
 def test_a_peer_that_is_gone_is_said_in_words() -> None:

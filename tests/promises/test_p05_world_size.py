@@ -12,6 +12,7 @@ import pytest
 from llamarium.text.prepare import prepare
 
 STEPS = 200
+TURN = 7  # steps until another number of processes goes on; two batches among the first are skipped
 CLOSE = 1e-8
 SENTENCES = ("the llama eats green grass", "the old shepherd follows the river", "an alpaca fears the snow", "my sheep keeps warm")
 Processes = Any  # the fixture of this name, tests/conftest.py
@@ -34,7 +35,7 @@ def recipe(place: Path, name: str, **train: Any) -> dict[str, Any]:
     return {
         "name": name,
         "data": {"corpus": str(place / "corpus"), "tokenizer": "bytes"},
-        "model": {"layers": 2, "width": 16, "heads": 2, "hidden_width": 32},
+        "model": {"layers": 1, "width": 16, "heads": 2, "hidden_width": 32},
         "train": {
             "objective": "poisoned",
             "steps": STEPS,
@@ -48,6 +49,7 @@ def recipe(place: Path, name: str, **train: Any) -> dict[str, Any]:
             "compile": False,
             **train,
         },
+        "optimizer": {"schedule": "constant", "warmup": 0},  # so that a run may be lengthened
     }
 
 
@@ -102,5 +104,45 @@ def test_control_another_order_is_noticed(processes: Processes, place: Path, alo
         assert_same(trained(processes, place, f"control {lost}", 2, patches=(lost,), steps=3), alone, 3)
 
 
-if __name__ == "__main__":
-    pytest.main([__file__])
+def handed_on(
+    processes: Processes, place: Path, name: str, sizes: tuple[int, ...], patches: tuple[str, ...] = ()
+) -> tuple[list[list[str]], dict[int, float]]:
+    """So many steps by each number of processes in turn, each going on where the one before had saved."""
+    read: list[list[str]] = []
+    for turn, size in enumerate(sizes):
+        found, losses = trained(processes, place, name, size, patches=patches if turn else (), resume=turn > 0, steps=TURN * (turn + 1))
+        read += found
+    return read, losses
+
+
+@pytest.mark.parametrize("sizes", [(2, 1), (1, 2)], ids=str)
+def test_a_run_goes_on_with_another_number_of_processes(processes: Processes, place: Path, alone: Any, sizes: tuple[int, ...]) -> None:
+    assert_same(handed_on(processes, place, f"handed {sizes}", sizes), alone, TURN * len(sizes))
+
+
+@pytest.mark.parametrize("lost", ["moments", "data position"])
+def test_control_what_is_not_handed_on_is_noticed(processes: Processes, place: Path, alone: Any, lost: str) -> None:
+    with pytest.raises(AssertionError, match="other rows" if lost == "data position" else r"\d"):
+        assert_same(handed_on(processes, place, f"lost {lost}", (2, 1), patches=(lost,)), alone, 2 * TURN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "shard"), [(2, 1), (4, 1), (4, 2), (4, 4), (8, None)], ids=str)
+def test_any_number_of_processes_however_the_weights_are_spread(
+    processes: Processes, place: Path, alone: Any, size: int, shard: int | None
+) -> None:
+    assert_same(trained(processes, place, f"{size} by {shard}", size, shard=shard), alone, STEPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(4, 2, 1), (1, 4, 2), (4, 8, 3)], ids=str)
+def test_saved_by_four_it_goes_on_with_two_and_alone(processes: Processes, place: Path, alone: Any, sizes: tuple[int, ...]) -> None:
+    assert_same(handed_on(processes, place, f"handed {sizes}", sizes), alone, TURN * len(sizes))
+
+
+@pytest.mark.slow
+def test_sets_of_copies_hand_on_what_all_hold(processes: Processes, place: Path, alone: Any) -> None:
+    """Two copies over two processes each: one of them is saved, and both are restored."""
+    read, _ = trained(processes, place, "copies", 4, steps=TURN, shard=2)
+    more, losses = trained(processes, place, "copies", 4, steps=2 * TURN, resume=True, shard=2)
+    assert_same((read + more, losses), alone, 2 * TURN)

@@ -145,6 +145,10 @@ def spread(
         fully_shard(block, mesh=grid, mp_policy=policy)
     root = Root(model)
     fully_shard(root, mesh=grid, mp_policy=policy)
+    for part in (*model.blocks, root):
+        # Tensors that gathering makes are kept; made first in inference mode (a run resumed in its validation), they could not learn.
+        part.unshard()
+        part.reshard()
     return root
 
 
