@@ -255,7 +255,8 @@ def test_examples_come_back_as_they_are_with_their_mask(tmp_path: Path, monkeypa
     assert plain.learns is None
     assert plain.document(0).tolist() == [1, 2, 3, 4, 5]
     entries = json.loads((tmp_path / INDEX).read_text())["shards"]
-    assert entries[0]["learns"] == {"file": "train-00000.learns", "sha256": hashlib.sha256(bytes([0, 0, 1, 1, 1, 1, 1])).hexdigest()}
+    mask = hashlib.sha256(bytes([0, 0, 1, 1, 1, 1, 1])).hexdigest()
+    assert entries[0]["learns"] == {"file": "train-00000.learns", "sha256": mask, "blocks": [mask]}
     assert "learns" not in entries[1]
     packed = PackedRows(shards.splits["train"], 8)
     assert packed.row(0)[1].tolist() == [IGNORED, 7, 8, 10, 11, IGNORED, IGNORED, IGNORED]
@@ -267,7 +268,7 @@ def test_a_changed_mask_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "train-00000.learns"
     path.write_bytes(bytes([0, 1, 1]))
     read_shards(tmp_path)
-    with pytest.raises(BadFileError, match=r"learns.*SHA-256"):
+    with pytest.raises(BadFileError, match=r"learns, byte 0: .*SHA-256.* between byte 0 and byte \d+"):
         read_shards(tmp_path, verify=True)
     path.write_bytes(bytes([0, 0]))
     with pytest.raises(BadFileError, match="has 2 bytes"):

@@ -52,8 +52,8 @@ class Example:
 class Shard:
     """One file of tokens. `offsets` has one more entry than documents: document i is tokens offsets[i] … offsets[i+1].
 
-    `num_bytes` are the UTF-8 bytes of each document's text: what bits per byte divides by. `blocks` are the SHA-256 of each MiB,
-    `ids` the documents' ids one after the other, 16 hex digits each; an index need not have them.
+    `num_bytes` are the UTF-8 bytes of each document's text: what bits per byte divides by. `blocks` are the SHA-256 of each MiB
+    (`learns_blocks` those of the mask), `ids` the documents' ids one after the other, 16 hex digits each; an index need not have them.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class Shard:
     ids: str | None = None
     learns_path: Path | None = None
     learns_sha256: str = ""
+    learns_blocks: tuple[str, ...] = ()
 
     @cached_property
     def tokens(self) -> Ids:
@@ -177,7 +178,7 @@ def _write(folder: Path, split: str, name: str, shard: list[Example], dtype: str
         "sha256": hashlib.sha256(data).hexdigest(),
         "offsets": [0, *itertools.accumulate(len(example.ids) for example in shard)],
         "bytes": [example.num_bytes for example in shard],
-        "blocks": [hashlib.sha256(block).hexdigest() for block in _blocks(data)],
+        "blocks": _blocks(data),
     }
     if all(example.id for example in shard):
         entry["ids"] = "".join(example.id for example in shard)
@@ -186,13 +187,13 @@ def _write(folder: Path, split: str, name: str, shard: list[Example], dtype: str
         mask = np.concatenate(masks).astype(np.uint8).tobytes()
         learns = Path(name).with_suffix(".learns").name
         files.write_bytes(folder / learns, mask)
-        entry["learns"] = {"file": learns, "sha256": hashlib.sha256(mask).hexdigest()}
+        entry["learns"] = {"file": learns, "sha256": hashlib.sha256(mask).hexdigest(), "blocks": _blocks(mask)}
     return entry
 
 
-def _blocks(data: bytes) -> Iterator[memoryview]:
-    for start in range(0, len(data), BLOCK_BYTES):
-        yield memoryview(data)[start : start + BLOCK_BYTES]
+def _blocks(data: bytes) -> list[str]:
+    """SHA-256 of each block."""
+    return [hashlib.sha256(memoryview(data)[start : start + BLOCK_BYTES]).hexdigest() for start in range(0, len(data), BLOCK_BYTES)]
 
 
 def _full_shards(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -263,6 +264,7 @@ def _open(folder: Path, entry: dict[str, Any], dtype: str) -> Shard:
         ids=entry.get("ids"),
         learns_path=None if learns is None else _inside(folder, learns["file"]),
         learns_sha256="" if learns is None else learns["sha256"],
+        learns_blocks=() if learns is None else tuple(learns.get("blocks", ())),
     )
 
 
@@ -286,8 +288,9 @@ def _check(shard: Shard) -> None:
         raise BadFileError(index, "has document offsets that do not rise.")
     if shard.num_bytes.shape != (len(shard),) or (shard.num_bytes < 0).any():
         raise BadFileError(index, "has other sizes than its documents.")
-    if shard.blocks and len(shard.blocks) != -(-size // BLOCK_BYTES):
-        raise BadFileError(index, f"has {len(shard.blocks)} blocks of a file of {size} bytes.")
+    for blocks, length in ((shard.blocks, size), (shard.learns_blocks, num_tokens)):
+        if blocks and len(blocks) != -(-length // BLOCK_BYTES):
+            raise BadFileError(index, f"has {len(blocks)} blocks of a file of {length} bytes.")
     if shard.ids is not None and not re.fullmatch(f"[0-9a-f]{{{ID_DIGITS * len(shard)}}}", shard.ids):
         raise BadFileError(index, "has other ids than its documents.")
 
@@ -300,18 +303,23 @@ def _check_size(path: Path, expected: int) -> None:
 
 
 def _verify(shard: Shard) -> None:
-    """Whether the files have the SHA-256 of the index. Blocks are looked at only where one has not: a good file is hashed once."""
-    if shard.learns_path is not None and files.sha256(shard.learns_path) != shard.learns_sha256:
-        raise BadFileError(shard.learns_path, "does not have the SHA-256 that the index says: what is learnt has changed.")
-    if files.sha256(shard.path) == shard.sha256:
+    """Whether the files have the SHA-256 of the index."""
+    _verify_file(shard.path, shard.sha256, shard.blocks, "its tokens have changed")
+    if shard.learns_path is not None:
+        _verify_file(shard.learns_path, shard.learns_sha256, shard.learns_blocks, "what is learnt has changed")
+
+
+def _verify_file(path: Path, sha256: str, blocks: tuple[str, ...], meaning: str) -> None:
+    """Whether a file has this SHA-256. Its blocks are looked at only where it has not: a good file is hashed once."""
+    if files.sha256(path) == sha256:
         return
     where, offset = "", None
-    with shard.path.open("rb") as file:
-        changed = [number for number, block in enumerate(shard.blocks) if hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest() != block]
+    with path.open("rb") as file:
+        changed = [number for number, block in enumerate(blocks) if hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest() != block]
     if changed:
         offset = changed[0] * BLOCK_BYTES
-        where = f" between byte {offset} and byte {min((changed[-1] + 1) * BLOCK_BYTES, shard.path.stat().st_size)}"
-    raise BadFileError(shard.path, f"does not have the SHA-256 that the index says{where}: its tokens have changed.", offset=offset)
+        where = f" between byte {offset} and byte {min((changed[-1] + 1) * BLOCK_BYTES, path.stat().st_size)}"
+    raise BadFileError(path, f"does not have the SHA-256 that the index says{where}: {meaning}.", offset=offset)
 
 
 def require_split(shards: Shards, split: str) -> list[Shard]:

@@ -7,6 +7,7 @@ Does not know: models, steps.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from llamarium.tokens import shards as token_shards
 from llamarium.tokens.examples import encode_examples
 from llamarium.tokens.order import Order, Segment, Source
 from llamarium.tokens.packing import PackedRows
-from llamarium.tokens.shards import Shards
+from llamarium.tokens.shards import Shard, Shards
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.train.recipe import Recipe
 
@@ -46,11 +47,9 @@ class Data:
 
     sources: list[Source]
     validation: list[Scored]
-
-    @property
-    def digests(self) -> list[list[str]]:
-        """For each source the digests of its shards."""
-        return [list(source.rows.digests) for source in self.sources]
+    folders: list[Path]  # of token shards, one a source
+    digests: list[list[str]]  # of the shards of each source
+    validation_digests: list[list[str]]
 
     def order(self, seed: int, segments: Sequence[Segment] = ()) -> Order:
         """The order of samples, with the shards that each of `segments` names; without any, all there are."""
@@ -93,11 +92,12 @@ def load(
                     _notice_growth(texts[number], tokenizer, place, grow=recipe.data.grow)
     opened = []
     with group.together():
-        for part, place in zip(recipe.data.corpus, places, strict=True):
+        for place in places:
             shards = token_shards.read_shards(place, verify=group.is_first)
             if shards.tokenizer_sha256 != tokenizer.sha256:
                 raise UsageError(
-                    f"The tokens in {part.path} were made with another tokenizer.", hint="Name the tokenizer they were made with."
+                    f"The tokens in {place} were made with another tokenizer than {tokenizer.name}.",
+                    hint="Put back, or name, the tokenizer they were made with.",
                 )
             opened.append(shards)
         sources = [
@@ -109,7 +109,13 @@ def load(
             )
             for part, shards in zip(recipe.data.corpus, opened, strict=True)
         ]
-    return Data(sources, _validation(opened, num_tokens=recipe.train.validation_tokens, seed=recipe.seed))
+    return Data(
+        sources,
+        _validation(opened, num_tokens=recipe.train.validation_tokens, seed=recipe.seed),
+        places,
+        [list(source.rows.digests) for source in sources],
+        [[_scored_digest(shard) for shard in shards.splits.get("valid", [])] for shards in opened],
+    )
 
 
 def _packing(recipe: Recipe) -> str:
@@ -170,6 +176,7 @@ def _notice_growth(corpus: Corpus, tokenizer: Tokenizer, place: Path, *, grow: b
     def joining(split: str) -> Iterator[tuple[str, str]]:
         return ((document.id, document.text) for document in corpus.documents(split) if document.id not in seen)
 
+    token_shards.read_shards(place, verify=True)  # what is refused is left as it is
     token_shards.append_shards(place, {split: joining(split) for split in fresh}, tokenizer, totals=fresh)
     progress.say(f"{fresh['train']:,} documents join the training, {fresh['valid']:,} the validation.")
 
@@ -189,6 +196,11 @@ def _validation(opened: Iterable[Shards], *, num_tokens: int, seed: int) -> list
         chosen.append(Scored(ids, int(shard.num_bytes[number]), learns))
         total += len(ids)
     return chosen
+
+
+def _scored_digest(shard: Shard) -> str:
+    """SHA-256 of a shard and of the bytes that it is scored by."""
+    return hashlib.sha256(shard.digest.encode() + shard.num_bytes.tobytes()).hexdigest()
 
 
 def write_state(segments: Sequence[Segment]) -> list[dict[str, Any]]:

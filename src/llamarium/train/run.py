@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, Trai
 from llamarium.ground.group import ALONE, Group
 from llamarium.models import family, family_of
 from llamarium.models.model import Network
+from llamarium.tokens import shards
 from llamarium.tokens.order import Order, Segment
 from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.tokenizer import Tokenizer
@@ -302,9 +305,11 @@ class Run:
             )
         checkpoint, _ = store.newest(self.checkpoints, group=self.group)
         if checkpoint is None:
-            since = "from the first step on" if self.step == 0 else f"after step {self.step}, before the first checkpoint to go back to"
+            since = (
+                "from the first step on" if self.step == 0 else f"after step {self.step}, where no checkpoint is there yet to go back to"
+            )
             raise TrainingError(
-                f"There was nothing to learn from {since}: {reason}.",
+                f"Nothing could be learnt {since}: {reason}.",
                 hint="Lower train.learning_rate, look into the data, or start from weights that are whole.",
             )
         self.guard.roll_back(checkpoint.state["step"], reason)
@@ -364,11 +369,18 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
         progress.say(f"A checkpoint was passed over: {sentence}")
     if rejected and checkpoint is None:
         progress.say(f"No checkpoint of {folder} is left that is whole: it starts again from its beginning.")
-    identity = {"data": read.digests, "tokenizer_sha256": tokenizer.sha256, "frozen_sha256": frozen}
+    identity = {
+        "data": read.digests,
+        "validation": read.validation_digests,
+        "tokenizer_sha256": tokenizer.sha256,
+        "tokenizer_config_sha256": _tokenizer_config(tokenizer),
+        "frozen_sha256": frozen,
+    }
     segments: list[Segment] = []
     if checkpoint is not None:
-        _check_identity(folder, checkpoint, identity, model)
-        segments = _segments(read, checkpoint)
+        _check_identity(recipe, read, tokenizer, checkpoint, identity)
+        _check_weights(checkpoint, model)
+        segments = _segments(read, checkpoint, grow=recipe.data.grow)
     after = None if checkpoint is None else checkpoint.state["step"]
     with group.together():
         shown = tensorboard.listener(folder, after_step=after) if recipe.train.tensorboard and group.is_first else None
@@ -414,11 +426,15 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     return run
 
 
-def _segments(read: Data, checkpoint: store.Checkpoint) -> list[Segment]:
-    """The segments of a checkpoint, and one more where shards have joined since."""
+def _segments(read: Data, checkpoint: store.Checkpoint, *, grow: bool) -> list[Segment]:
+    """The segments of a checkpoint, and where they may one more, where shards have joined since."""
     segments = data.read_state(checkpoint.state["segments"])
     counts = [len(digests) for digests in read.digests]
-    if counts == list(segments[-1].shards):
+    joined = sum(counts) - sum(segments[-1].shards)
+    if not joined:
+        return segments
+    if not grow:
+        progress.say(f"The data has {joined:,} shards that this run does not know; data.grow=true lets them join.")
         return segments
     here = checkpoint.state["samples_consumed"]
     # Two that start at one sample are one: nothing was read in between.
@@ -463,8 +479,8 @@ def _clear(folder: Path) -> None:
 
 
 def _frozen(model: Network) -> str:
-    """SHA-256 of the weights that do not learn, which no checkpoint holds."""
-    frozen = hashlib.sha256()
+    """SHA-256 of what no checkpoint holds of a model: its shape, and the weights that do not learn."""
+    frozen = hashlib.sha256(json.dumps(dataclasses.asdict(model.config), sort_keys=True).encode())
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             frozen.update(name.encode())
@@ -472,16 +488,30 @@ def _frozen(model: Network) -> str:
     return frozen.hexdigest()
 
 
-def _check_identity(folder: Path, checkpoint: store.Checkpoint, identity: dict[str, Any], model: Network) -> None:
+def _tokenizer_config(tokenizer: Tokenizer) -> str:
+    """SHA-256 of what stands beside the definition: special tokens, the chat template. Saving adds the name of a class."""
+    values = {key: value for key, value in tokenizer.config.items() if key != "tokenizer_class"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _check_identity(recipe: Recipe, read: Data, tokenizer: Tokenizer, checkpoint: store.Checkpoint, identity: dict[str, Any]) -> None:
     """What a checkpoint does not hold and its resume depends on must be what it was; shards may have joined behind the old ones."""
     hint = "Put it back, or start a new run."
-    for key, what in (("tokenizer_sha256", "the tokenizer is"), ("frozen_sha256", "the model it starts from is")):
+    for key, place, what in (
+        ("tokenizer_sha256", tokenizer.name, "the tokenizer is"),
+        ("tokenizer_config_sha256", tokenizer.name, "the configuration beside the tokenizer is"),
+        ("frozen_sha256", recipe.model.start or recipe.model.family, "the model it starts from is"),
+    ):
         if checkpoint.state.get(key) != identity[key]:
-            raise UsageError(f"{folder}: {what} not what this run began with.", hint=hint)
-    then, now = checkpoint.state.get("data"), identity["data"]
-    same = isinstance(then, list) and len(then) == len(now) and all(here[: len(old)] == old for here, old in zip(now, then, strict=True))
-    if not same:
-        raise UsageError(f"{folder}: the training data is not what this run began with.", hint=hint)
+            raise UsageError(f"{place}: {what} not what this run began with.", hint=hint)
+    for key, what in (("data", "the training data is"), ("validation", "the validation data is")):
+        then = checkpoint.state.get(key, [])
+        for folder, now, old in itertools.zip_longest(read.folders, identity[key], then):
+            if now is None or old is None or now[: len(old)] != old:
+                raise UsageError(f"{(folder or read.folders[-1]) / shards.INDEX}: {what} not what this run began with.", hint=hint)
+
+
+def _check_weights(checkpoint: store.Checkpoint, model: Network) -> None:
     learning = {name: tuple(parameter.shape) for name, parameter in model.named_parameters() if parameter.requires_grad}
     if learning != {name: checkpoint.shape("weights", name) for name in checkpoint.names("weights")}:
         raise BadFileError(checkpoint.path, "holds other weights than this recipe trains.")
