@@ -20,8 +20,8 @@ from llamarium.ground.device import random_state, restore_random_state
 from llamarium.ground.errors import Interrupted, ResourceError
 from llamarium.ground.group import said_in_words
 from llamarium.train import build, compute, machine
-from llamarium.train.interrupts import interrupts
-from llamarium.train.objectives import OBJECTIVES
+from llamarium.train.interrupts import Interrupts, interrupts
+from llamarium.train.objectives import OBJECTIVES, Objective
 from llamarium.train.run import Run
 from llamarium.train.status import Status
 from llamarium.train.validate import Abandoned, validate
@@ -44,7 +44,6 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
         OBJECTIVES[options.objective], run.precision, run.device, compiled=bool(options.compile) and run.root is None
     )
     learning = list(run.learning().values())
-    validate_every = options.validate_every or options.save_every
     run.model.train()
     machine.begins(run)
     if options.compile and run.root is None and not run.ended:  # stopped here, nothing has been done that could be lost
@@ -58,54 +57,13 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
 
         while not run.done and not stop():
             if run.line is None:
-                if run.samples_consumed in run.guard.passed_over:
-                    run.pass_over()
+                run.line = _step(run, objective, learning, interrupted, stop)
+                if run.line is None:
                     continue
-                rate = _rate(run)
-                for group in run.optimizer.param_groups:
-                    group["lr"] = rate * group["scale"]
-
-                batches, num_targets = run.batches()
-                (total,) = run.group.sum([num_targets])
-                loss, before = 0.0, random_state()
-                try:  # a step may take longer than the patience of who stops it: what is half done is dropped
-                    interrupted.at_once = run.group.size == 1
-                    for batch in batches:
-                        part = run.compute(objective, run.model, batch)
-                        # Gradients are averaged over the group, and a sum is wanted.
-                        (part * (run.loss_scale * run.group.size / max(1, total))).backward()  # type: ignore[no-untyped-call]
-                        loss += part.item() / max(1, total)
-                    interrupted.at_once = False
-                except KeyboardInterrupt:
-                    run.optimizer.zero_grad(set_to_none=True)
-                    restore_random_state(before)
-                    break
-                (loss,) = run.group.sum([loss])
-                norm = _clip(run, learning, options.gradient_clip)
-                if _overflowed(run, loss, norm):
-                    run.optimizer.zero_grad(set_to_none=True)
-                    continue
-
-                reason = run.guard.judge(loss, norm) if options.guard else ""
-                if reason:
-                    run.optimizer.zero_grad(set_to_none=True)
-                    _skip(run, reason, stop)
-                    continue
-                due = (run.step + 1) % validate_every == 0
-                norms = run.norms() if due else None
-                run.optimizer.step()
-                run.optimizer.zero_grad(set_to_none=True)
-
-                run.step += 1
-                run.pass_over()
-                run.tokens += int(total)
                 run.seconds = run.group.tell(time.perf_counter() - began)
-                run.line = {"step": run.step, "tokens": run.tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
-                if norms is not None:
-                    run.log.event(run.step, "norms", norms)
 
             line = run.line
-            if run.step % validate_every == 0 or run.ended:
+            if run.step % options.validation_interval == 0 or run.ended:
                 try:
                     interrupted.at_once = run.group.size == 1
                     line["bits_per_byte"] = validate(run, stop=stop)
@@ -127,6 +85,53 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
             _save(run, stop)
         if not run.done:
             raise Interrupted(f"Stopped at step {run.step}; everything is saved in {run.folder}.", hint="Go on with --resume.")
+
+
+def _step(
+    run: Run, objective: Objective, learning: list[torch.nn.Parameter], interrupted: Interrupts, stop: Callable[[], bool]
+) -> Line | None:
+    """One step of the optimizer, and what the log will say of it; None where the batch is passed over, tried again, or interrupted."""
+    if run.samples_consumed in run.guard.passed_over:
+        run.pass_over()
+        return None
+    rate = _rate(run)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+    batches, num_targets = run.batches()
+    (total,) = run.group.sum([num_targets])
+    loss, before = 0.0, random_state()
+    try:  # a step may take longer than the patience of who stops it: what is half done is dropped
+        interrupted.at_once = run.group.size == 1
+        for batch in batches:
+            part = run.compute(objective, run.model, batch)
+            # Gradients are averaged over the group, and a sum is wanted.
+            (part * (run.loss_scale * run.group.size / max(1, total))).backward()  # type: ignore[no-untyped-call]
+            loss += part.item() / max(1, total)
+        interrupted.at_once = False
+    except KeyboardInterrupt:
+        run.optimizer.zero_grad(set_to_none=True)
+        restore_random_state(before)
+        return None
+    (loss,) = run.group.sum([loss])
+    norm = _clip(run, learning, run.recipe.train.gradient_clip)
+    if _overflowed(run, loss, norm):
+        run.optimizer.zero_grad(set_to_none=True)
+        return None
+    if run.recipe.train.guard and (reason := run.guard.judge(loss, norm)):
+        run.optimizer.zero_grad(set_to_none=True)
+        _skip(run, reason, stop)
+        return None
+
+    norms = run.norms() if (run.step + 1) % run.recipe.train.validation_interval == 0 else None
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    run.step += 1
+    run.pass_over()
+    run.tokens += int(total)
+    if norms is not None:
+        run.log.event(run.step, "norms", norms)
+    return {"step": run.step, "tokens": run.tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
 
 
 def _rate(run: Run) -> float:

@@ -119,6 +119,11 @@ class Train(Section):
         return self.batch_tokens // self.sequence_length
 
     @property
+    def validation_interval(self) -> int:
+        """Steps between two validations."""
+        return self.validate_every or self.save_every
+
+    @property
     def num_steps(self) -> int | None:
         """Steps of the run; None where a time decides."""
         if self.tokens is not None:
