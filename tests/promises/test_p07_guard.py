@@ -104,7 +104,8 @@ def trained(
         return objectives.lm(model, batch) * (worth or {}).get(run.samples_consumed, 1.0)
 
     def watch(run: Run, line: dict[str, Any]) -> None:
-        left.pop(run.step, lambda run: None)(run)
+        if change := left.pop(run.step, None):
+            change(run)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(objectives.OBJECTIVES, "lm", spoilt)
