@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -317,8 +318,7 @@ def test_torchrun(recipe: Recipes, tmp_path: Path, size: int) -> None:
 
     killed = torchrun(tmp_path, "train", name, "--resume", size=size)
     wait_for(run / "log.jsonl", begun + 12)
-    children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, encoding="utf-8", check=True).stdout.split()
-    os.kill(int(children[-1]), signal.SIGKILL)
+    os.kill(psutil.Process(killed.pid).children()[-1].pid, signal.SIGKILL)
     _, said = killed.communicate(timeout=60)
     assert killed.returncode != 0
     assert f"at step {begun}." in said

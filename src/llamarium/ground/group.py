@@ -10,9 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llamarium.ground import errors
@@ -141,8 +145,10 @@ def joined() -> Iterator[Group]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
         # Words have connections of their own: one process may say that it failed while another waits for its tensors.
         group = Group(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
+    before = _at_sigterm(_end_unless_ending)
     try:
         yield group
+        _at_sigterm(before)
     except LlamariumError as error:
         group.fail(error, patience=LAST_WORDS)
         with contextlib.suppress(TrainingError):  # torchrun ends all when one has ended, and the first may still be writing a report
@@ -152,6 +158,18 @@ def joined() -> Iterator[Group]:
         # Where a peer is gone there is nobody left to say goodbye to.
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
+
+
+def _end_unless_ending(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Where a process is lost, torchrun sends SIGTERM to the others, who are about to say so: that, they finish."""
+    if sys.exc_info()[1] is None:
+        _at_sigterm(signal.SIG_DFL)
+        signal.raise_signal(number)
+
+
+def _at_sigterm(handler: Any) -> Any:
+    """Let `handler` decide; returns the one before. Only the main thread may ask for that."""
+    return signal.signal(signal.SIGTERM, handler) if threading.current_thread() is threading.main_thread() else None
 
 
 @contextlib.contextmanager

@@ -93,6 +93,8 @@ class Packed(Dense):
         first = torch.ones_like(documents_BT, dtype=torch.bool)
         first[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
         self.positions_BT = place - torch.where(first, place, 0).cummax(dim=1).values
+        # Made here and not by the first layer: a compiled block that is run again in the backward pass must find what it found.
+        self._masks[True, None, None] = self._visible(True, None, None)
 
     def _visible(self, causal: bool, window: int | None, chunk: int | None) -> Tensor:
         same = self.documents_BT[:, :, None] == self.documents_BT[:, None, :]

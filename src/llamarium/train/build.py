@@ -113,14 +113,27 @@ def _tokenizer(recipe: Recipe, texts: Any) -> Tokenizer:
 # --- Many devices -----------------------------------------------------------------------------------------------------
 
 
-def spread(
-    model: Network, group: Group, device: torch.device, *, shard: int | None, precision: torch.dtype, compiled: bool = False
-) -> nn.Module | None:
+def compile_blocks(model: Network) -> None:
+    """Make of each block one graph, around which its weights are gathered and go back; a whole step cannot be one in a group."""
+    for block in model.blocks:
+        block.forward = _compiled(block, block.forward)
+
+
+def _compiled(block: nn.Module, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Fast in training; elsewhere shapes are many, and each would be compiled for itself."""
+    fast = torch.compile(plain, fullgraph=True, dynamic=False)
+
+    def forward(*inputs: Any) -> Any:
+        return fast(*inputs) if block.training else plain(*inputs)
+
+    return forward
+
+
+def spread(model: Network, group: Group, device: torch.device, *, shard: int | None, precision: torch.dtype) -> nn.Module | None:
     """Spread the weights over the group: FSDP2, a block at a time (Zhao et al. 2023, arXiv:2304.11277).
 
     `shard` processes share one copy of the weights (all of them by default; 1 is plain data parallelism). Returns the root, whose
     call ``root(work, *inputs)`` runs ``work(*inputs)`` with the weights in place; None alone, where they always are.
-    `compiled`: each block is one graph, between the gathering of its weights and their going back; what is around the blocks is not.
     """
     if group.size == 1:
         return None
@@ -140,8 +153,6 @@ def spread(
     short = precision if device.type == "cuda" and precision in (torch.bfloat16, torch.float16) else None
     policy = MixedPrecisionPolicy(param_dtype=short, reduce_dtype=torch.float32 if short is not None else None, cast_forward_inputs=False)
     for block in model.blocks:
-        if compiled:
-            _compile(block)
         fully_shard(block, mesh=grid, mp_policy=policy)
     root = Root(model)
     fully_shard(root, mesh=grid, mp_policy=policy)
@@ -150,17 +161,6 @@ def spread(
         part.unshard()
         part.reshard()
     return root
-
-
-def _compile(block: nn.Module) -> None:
-    """Compile what the block does in training; elsewhere shapes are many and each would be compiled for itself."""
-    plain = block.forward
-    fast = torch.compile(plain, fullgraph=True, dynamic=False)
-
-    def forward(*inputs: Any) -> Any:
-        return fast(*inputs) if block.training else plain(*inputs)
-
-    block.forward = forward
 
 
 def put_back(root: nn.Module) -> None:

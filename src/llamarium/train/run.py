@@ -350,10 +350,12 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     model.to(device)
     if precision == torch.float64:
         model.double()
+    if recipe.train.compile and group.size > 1:
+        build.compile_blocks(model)  # first: what is run again in the backward pass is then the compiled block
     if recipe.train.recompute:
         compute.recompute(model)
     frozen = _frozen(model)  # before it is spread: the same sum for any number of processes
-    root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision, compiled=bool(recipe.train.compile))
+    root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision)
     options = recipe.optimizer
     optimizer = optim.build(
         options.name,
