@@ -87,7 +87,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    fsync(path.parent)
+        fsync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -196,7 +196,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, extra: dict[str,
                 old.rename(folder)
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    fsync(folder.parent)
+        fsync(folder.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
