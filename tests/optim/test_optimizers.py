@@ -341,6 +341,8 @@ def test_a_parameter_without_a_gradient_waits(name: str) -> None:
 # --- the same steps, the weights spread over two processes ---
 
 WORKER = """
+import faulthandler
+import gc
 import sys
 import torch
 import torch.distributed as dist
@@ -352,11 +354,12 @@ from llamarium import optim
 from llamarium.models import llama
 from llamarium.models.context import Dense
 
+faulthandler.dump_traceback_later(120, exit=True)  # one that hangs says where, and does not stay
 folder, ids, rates = Path(sys.argv[1]), torch.tensor(eval(sys.argv[2])), eval(sys.argv[3])
 dist.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (dist.get_world_size(),))
 mine = ids[dist.get_rank() :: dist.get_world_size()]
-for name in optim.OPTIMIZERS:
+def learn(name):
     model = llama.Model(llama.Config(vocab_size=24, width=16, layers=2, heads=2, hidden_width=25, qkv_bias=True))
     model.load_state_dict(load_file(folder / "before.safetensors"))
     for block in model.blocks:
@@ -372,6 +375,12 @@ for name in optim.OPTIMIZERS:
     whole = {key: parameter.full_tensor().detach().contiguous() for key, parameter in model.named_parameters()}
     if dist.get_rank() == 0:
         save_file(whole, folder / f"{name}.safetensors")
+
+for name in optim.OPTIMIZERS:
+    learn(name)
+# What holds the group's threads must go before the group: else torch aborts now and then when the interpreter ends.
+del mesh
+gc.collect()
 dist.destroy_process_group()
 """
 
