@@ -43,7 +43,7 @@ def lm(model: Network, batch: Batch) -> Tensor:
     size = max(1, LOGITS // model.config.vocab_size)
     if len(targets_N) <= size:
         return _cross_entropy(model, states_ND, targets_N)
-    total = states_ND.new_zeros((), dtype=torch.float32)
+    total = states_ND.new_zeros((), dtype=torch.promote_types(states_ND.dtype, torch.float32))
     for states, targets in zip(torch.split(states_ND, size), torch.split(targets_N, size), strict=True):
         part = checkpoint(_cross_entropy, model, states, targets, use_reentrant=False)
         assert isinstance(part, Tensor)
