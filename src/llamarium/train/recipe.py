@@ -139,9 +139,9 @@ class Optimizer(Section):
     warmup: float = Field(default=0.02, ge=0, le=1)  # share of the run
     final: float = Field(default=0.1, ge=0, le=1)  # learning rate at the end, as a share of the peak
     decay: float = Field(default=0.2, ge=0, le=1)  # share of the run in which `wsd` goes down
-    weight_decay: float = Field(default=0.1, ge=0)
+    weight_decay: float | None = Field(default=None, ge=0)  # what suits the optimizer: 0.1 for adamw and muon, else none
     betas: tuple[Beta, Beta] = (0.9, 0.95)
-    momentum: Beta = 0.9
+    momentum: Beta | None = None  # what suits the optimizer
 
 
 class Lora(Section):
