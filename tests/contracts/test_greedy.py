@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_greedy_ids_are_those_of_transformers(tmp_path: Path) -> None:
         pytest.skip(f"the model cannot be had here: {error.message}")
     ours = llamarium.load(NAME)
     save_folder(tmp_path / "model", ours.model, ours.tokenizer)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     for prompt in PROMPTS:
         ids = ours.tokenizer.encode(prompt)
         expected = theirs.generate(
