@@ -3,7 +3,9 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,15 +20,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import llamarium
 from llamarium import optim
 from llamarium.checkpoint import store
+from llamarium.checkpoint.open import open_model
+from llamarium.cli.train import speak
 from llamarium.evaluate.bits_per_byte import bits_per_byte
 from llamarium.ground import progress
 from llamarium.ground.errors import Interrupted, TrainingError
+from llamarium.models import llama
 from llamarium.models.context import Dense, Packed
 from llamarium.text.corpus import open_corpus
 from llamarium.tokens.packing import IGNORED
-from llamarium.train import log
+from llamarium.train import log, objectives
+from llamarium.train.finish import train_to_the_end
 from llamarium.train.loop import train
 from llamarium.train.recipe import Recipe
 from llamarium.train.run import Run, start
@@ -365,3 +372,204 @@ def test_a_run_that_has_ended_is_not_trained_again(described: Described, tmp_pat
     again = trained(described(), tmp_path / "run", resume=True)
     assert json.dumps(logged(tmp_path / "run")) == before
     assert_same(again, whole)
+
+
+# --- Roads to the same numbers ----------------------------------------------------------------------------------------
+
+
+def losses(run: Run) -> list[float]:
+    return [line["loss"] for line in logged(run.folder) if "loss" in line]
+
+
+def test_what_is_recomputed_is_what_was_kept(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    kept = trained(described(model={"layers": 2}), tmp_path / "kept")
+    forward = llama.Block.forward
+
+    def counted(block: llama.Block, *values: Any) -> Any:
+        calls.append(1)
+        return forward(block, *values)
+
+    monkeypatch.setattr(llama.Block, "forward", counted)
+    again = trained(described(model={"layers": 2}, train={"recompute": True, "validate_every": 100}), tmp_path / "again")
+    assert losses(again) == pytest.approx(losses(kept), rel=1e-6)
+    validation = 2 * sum(1 for line in logged(again.folder) if "bits_per_byte" in line) * len(again.validation)
+    assert len(calls) >= 2 * 2 * 6, "each block runs twice a step"
+    assert len(calls) - validation <= 2 * 2 * 6
+
+
+@pytest.mark.parametrize("logits", [259, 259 * 7, 259 * 1000])
+def test_cross_entropy_in_chunks_is_cross_entropy(
+    described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logits: int
+) -> None:
+    """1, 7 and all of the positions at a time: the same losses, norms and weights."""
+    plain = trained(described(train={"steps": 3}), tmp_path / "plain")
+    sizes: list[int] = []
+    cross_entropy = objectives._cross_entropy
+
+    def counted(model: Any, states_ND: Tensor, targets_N: Tensor) -> Tensor:
+        sizes.append(len(targets_N))
+        return cross_entropy(model, states_ND, targets_N)
+
+    monkeypatch.setattr(objectives, "LOGITS", logits)
+    monkeypatch.setattr(objectives, "_cross_entropy", counted)
+    chunked = trained(described(train={"steps": 3}), tmp_path / "chunked")
+    assert max(sizes) == min(128, logits // 259)
+    for line, expected in zip(logged(chunked.folder), logged(plain.folder), strict=True):
+        assert line == pytest.approx(expected, rel=1e-5)
+    for name, tensor in weights(chunked).items():
+        torch.testing.assert_close(tensor, weights(plain)[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_compiled_losses_are_those_of_eager_ones(described: Described, tmp_path: Path) -> None:
+    eager = trained(described(train={"steps": 20}), tmp_path / "eager")
+    compiled = trained(described(train={"steps": 20, "compile": True}), tmp_path / "compiled")
+    assert losses(compiled) == pytest.approx(losses(eager), abs=1e-4)
+    assert losses(compiled) != losses(eager), "it is compiled"
+
+
+def test_one_file_goes_backward() -> None:
+    source = Path(llamarium.__file__).parent
+    called = [
+        path.relative_to(source).as_posix() for path in source.rglob("*.py") if re.search(r"\.backward\(\)\s*(#|$)", path.read_text(), re.M)
+    ]
+    assert called == ["train/loop.py"]
+    assert (source / "train" / "loop.py").read_text().count(".backward()  #") == 1
+
+
+def test_float16_finds_a_scale_and_loses_no_batch(described: Described, tmp_path: Path) -> None:
+    run = start(described(train={"precision": "float16", "steps": 20}), tmp_path / "run")
+    run.loss_scale = 2.0**40
+    train(run)
+    run.log.close()
+    assert 1 < run.loss_scale < 2.0**30
+    assert run.samples_consumed == 4 * 20, "what overflowed was tried again"
+    assert not any(line.get("event") == "skip" for line in log.read(run.folder / "log.jsonl"))
+    plain = trained(described(train={"steps": 20}), tmp_path / "plain")
+    assert losses(run) == pytest.approx(losses(plain), rel=0.02)
+    norms = [[line["gradient_norm"] for line in logged(each.folder) if "loss" in line] for each in (run, plain)]
+    assert norms[0] == pytest.approx(norms[1], rel=0.1), "norms are those of gradients that are not scaled"
+
+
+def test_the_scale_of_float16_survives_a_resume(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llamarium.train.loop.GROW_SCALE", 5)
+    recipe = described(train={"precision": "float16", "steps": 12})
+    whole = trained(recipe, tmp_path / "whole")
+    assert whole.loss_scale == 2.0**18
+    with pytest.raises(Interrupted):
+        trained(recipe, tmp_path / "run", after_step=signalled(signal.SIGINT, at=7))
+    resumed = trained(recipe, tmp_path / "run", resume=True)
+    assert resumed.loss_scale == 2.0**18
+    assert_same(resumed, whole)
+
+
+def test_what_is_no_number_is_not_a_matter_of_scale(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(described(train={"precision": "float16", "steps": 4}), tmp_path / "run")
+    monkeypatch.setitem(
+        objectives.OBJECTIVES, "lm", lambda model, batch: objectives.lm(model, batch) * (math.nan if run.samples_consumed == 4 else 1)
+    )
+    train(run)
+    run.log.close()
+    assert run.loss_scale == 2.0**16
+    assert [line["detail"]["samples"] for line in log.read(run.folder / "log.jsonl") if line.get("event") == "skip"] == [[4, 8]]
+
+
+def test_without_the_guard_nothing_is_judged(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(described(train={"guard": False}), tmp_path / "run")
+    factor = {4: math.nan}
+    monkeypatch.setitem(objectives.OBJECTIVES, "lm", lambda model, batch: objectives.lm(model, batch) * factor.get(run.samples_consumed, 1))
+    train(run)
+    run.log.close()
+    lines = log.read(run.folder / "log.jsonl")
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert not any(line.get("event") in ("skip", "roll-back") for line in lines)
+    assert all(math.isnan(line["loss"]) for line in lines if "loss" in line and line["step"] >= 2)
+
+
+# --- The best, and enough ---------------------------------------------------------------------------------------------
+
+
+def bits_of(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    """Let validations give these numbers, one after the other."""
+    left = iter(values)
+    monkeypatch.setattr("llamarium.train.loop.validate", lambda run, stop: next(left))
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bits_of(monkeypatch, [5.0, 4.0, 4.5, 4.0, 3.0])
+    recipe = described(train={"steps": 50, "save_every": 20, "validate_every": 3, "patience": 2})
+    run = trained(recipe, tmp_path / "run")
+    assert (run.step, run.best, run.without_better) == (12, (4.0, 6), 2)
+    assert [path.name for path in store.steps(run.checkpoints)] == ["step-00000012"]
+    assert trained(recipe, tmp_path / "run", resume=True).step == 12, "it has ended"
+
+
+def test_patience_survives_a_resume(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = described(train={"steps": 50, "save_every": 20, "validate_every": 3, "patience": 2})
+    bits_of(monkeypatch, [5.0, 4.0, 4.5, 4.0])
+    with pytest.raises(Interrupted):
+        trained(recipe, tmp_path / "run", after_step=signalled(signal.SIGTERM, at=10))
+    assert trained(recipe, tmp_path / "run", resume=True).step == 12
+
+
+def test_the_best_is_kept_and_is_the_model(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    bits_of(monkeypatch, [5.0, 4.0, 4.5, 4.2, 4.1, 4.3])
+    recipe = described(train={"steps": 12, "save_every": 2, "keep": 2, "keep_best": True})
+    at: dict[int, dict[str, Tensor]] = {}
+    run = start(recipe, tmp_path / "run")
+    loop = train
+    monkeypatch.setattr(
+        "llamarium.train.finish.train",
+        lambda run, speak: loop(run, speak=speak, after_step=lambda run, line: at.update({run.step: weights(run)})),
+    )
+    model = open_model(str(train_to_the_end(run))).model
+    assert [path.name for path in store.steps(run.checkpoints)] == ["step-00000012", "step-00000010", "step-00000004"]
+    written = dict(model.named_parameters())
+    assert all(torch.equal(tensor, written[name]) for name, tensor in at[4].items())
+    assert any("The model is that of step 4, the best with 4.0000 bits per byte" in line for line in said)
+
+
+def test_a_better_one_that_is_not_due_is_saved_at_once(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bits_of(monkeypatch, [5.0, 6.0, 4.0, 4.5])
+    recipe = described(train={"steps": 12, "save_every": 12, "validate_every": 3, "keep": 1, "keep_best": True})
+    saved: list[list[str]] = []
+    run = trained(
+        recipe, tmp_path / "run", after_step=lambda run, line: saved.append([path.name[-2:] for path in store.steps(run.checkpoints)])
+    )
+    assert [saved[step - 1] for step in (2, 3, 8, 9, 12)] == [[], ["03"], ["03"], ["09", "03"], ["12", "09"]], "one beside the best"
+    assert run.best == (4.0, 9)
+
+
+def test_a_line_that_waits_for_its_validation_comes_once(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted in a validation, killed before the next one was done, resumed: the step is in the log once, with its number."""
+    recipe = described()
+    real = validate
+
+    def interrupted(run: Run, stop: Callable[[], bool]) -> float | None:
+        if run.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(run, stop=stop)
+
+    monkeypatch.setattr("llamarium.train.loop.validate", interrupted)
+    with pytest.raises(Interrupted, match="step 4"):
+        trained(recipe, tmp_path / "run")
+    held = store.read(store.steps(tmp_path / "run" / "checkpoints")[0])
+    assert held.state["line"]["step"] == 4
+    assert [line["step"] for line in logged(tmp_path / "run") if "loss" in line] == [1, 2, 3]
+    with pytest.raises(Interrupted):
+        trained(recipe, tmp_path / "run", resume=True)
+    monkeypatch.setattr("llamarium.train.loop.validate", real)
+    assert_same(trained(recipe, tmp_path / "run", resume=True), trained(recipe, tmp_path / "whole"))
+
+
+def test_samples_are_asked_for_at_each_validation_and_change_nothing(described: Described, tmp_path: Path) -> None:
+    spoken = trained(described(), tmp_path / "spoken", speak=speak)
+    silent = trained(described(), tmp_path / "silent")
+    samples = [line for line in logged(spoken.folder) if line.get("event") == "sample"]
+    assert [line["step"] for line in samples] == [2, 4, 6]
+    assert all(isinstance(line["detail"], str) for line in samples)
+    assert len({line["detail"] for line in samples}) > 1, "it learns to speak"
+    assert [line for line in logged(spoken.folder) if line not in samples] == logged(silent.folder)
+    assert_same(trained(described(), tmp_path / "again", speak=speak), spoken)

@@ -177,6 +177,8 @@ class Recipe(Section):
             raise ValueError("model: `from` brings the shape of the model; size and other fields do not go with it")
         if self.model.start is None and self.data.tokenizer is None:
             raise ValueError("data: a model from nothing needs a tokenizer: bytes, characters or a folder")
+        if self.data.grow and self.train.objective == "sft":
+            raise ValueError("data.grow: conversations are read once, when a run begins; only a corpus grows")
         if self.lora is not None and self.model.start is None:
             raise ValueError("lora: it needs a model to start from (model: {from: MODEL})")
         return self
