@@ -407,7 +407,7 @@ def test_a_dry_run_says_what_will_be_and_writes_nothing(described: Described, tm
     monkeypatch.chdir(tmp_path)
     first = describe(described())
     run = opened(described(), tmp_path / "run")
-    assert describe(described(), run) == first
+    assert describe(described(), run)[:2] == first[:2]
     assert f"{run.model.num_parameters():,} weights" in first[0]
     assert "6 steps, 768 tokens; 128 tokens a step in sequences of 32" in first[1]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -34,7 +34,7 @@ from llamarium.tokens import shards
 from llamarium.tokens.order import Order, Segment
 from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.tokenizer import Tokenizer
-from llamarium.train import build, compute, data, tensorboard
+from llamarium.train import build, compute, data, resources, tensorboard
 from llamarium.train.data import Data, Scored
 from llamarium.train.guard import ROLL_BACKS, Guard
 from llamarium.train.log import RunLog
@@ -339,7 +339,11 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     seed_all(recipe.seed)  # here, because measuring the fast type draws numbers, and a resume does not measure again
     with group.together():
         texts = data.open_texts(recipe)
-        model, tokenizer = build.model_and_tokenizer(recipe, texts, folder / TOKENIZER if existing else None)
+        model, tokenizer = build.model_and_tokenizer(recipe, texts, folder / TOKENIZER if existing else None, place="meta")
+    tokens = 0 if existing else resources.token_bytes(recipe, texts, tokenizer.vocab_size)
+    recipe = resources.check(recipe, model, folder, device, tokens=tokens, group=group)
+    if model.device.type == "meta":  # nothing was drawn for it
+        model = build.fresh(recipe, tokenizer.vocab_size)
     stop_ids: frozenset[int] = frozenset()
     if recipe.train.objective == "sft":
         tokenizer = tokenizer.with_chat_template()
