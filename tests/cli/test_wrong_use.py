@@ -230,6 +230,10 @@ MISUSES = [
     Misuse("ask Why? --index photo.txt", 3, "photo.txt", "llamarium index"),
     Misuse("index texts --out x.db", 2, "texts", ""),
     Misuse("index photos --out x.db", 3, "photo", ""),
+    # --- bench
+    Misuse("bench train absent", 2, "absent", ""),
+    Misuse("bench train photo.png", 3, "photo.png", ""),
+    Misuse("bench train model --sequence-length 128", 2, "more than the model's context of 64", "shorter"),
     # --- the others
     Misuse("pull smollm2-135m-instrct", 2, "smollm2-135m-instrct", "Did you mean"),
     Misuse("quickstart --text absent", 2, "absent", ""),

@@ -65,6 +65,9 @@ class ExistsError(UsageError):
 class RecipeError(UsageError):
     """A recipe that cannot be read as one."""
 
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "`recipes/` has examples of every section.")
+
 
 class MissingExtraError(UsageError):
     """A package that this verb needs is not installed."""
