@@ -39,6 +39,7 @@ def test_a_spike_is_named_with_what_is_usual() -> None:
     assert reason.startswith("the loss is 8, ")
     assert reason.endswith(" of the 128 steps before")
     assert "σ above the 2.5" in reason
+    assert guard.judge(8.0, 1.0) == reason, "a spike does not become usual"
     assert "gradient norm" in guard.judge(2.5, 1e5)
     assert guard.judge(0.1, 1e-9) == "", "less is never too much"
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llamarium.ground.errors import ResourceError
 from llamarium.train.log import RunLog, read
 
 
@@ -103,3 +106,63 @@ def test_lines_that_are_none_are_passed_over(path: Path, line: bytes) -> None:
 
 def test_without_a_file_there_are_no_lines(path: Path) -> None:
     assert read(path) == []
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 4])
+def test_a_cut_takes_the_lines_of_later_steps_and_no_room(path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Also those that still wait for room, and one of which only a part is there."""
+    written(path, steps=4)
+    before = lines(path)
+    log = RunLog(path, after_step=4)
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, data[: room.pop()])
+
+    room = [7]
+    monkeypatch.setattr(os, "write", full)
+    log.write(step=5, loss=5.0)
+    log.write(step=6, loss=6.0)
+    assert path.read_bytes().endswith(b'\n{"step"')
+    log.cut(step)
+    assert lines(path) == [line for line in before if line["step"] <= step]
+    monkeypatch.undo()
+    log.write(step=step + 1, loss=0.5)
+    log.close()
+    assert lines(path) == [*(line for line in before if line["step"] <= step), {"step": step + 1, "loss": 0.5}]
+
+
+def test_lines_wait_for_room_and_come_whole_and_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = RunLog(path)
+    write, room = os.write, [3, 20, 1]
+
+    def narrow(descriptor: int, data: bytes) -> int:
+        if not room:
+            raise OSError(errno.EDQUOT, "quota")
+        return write(descriptor, data[: room.pop()])
+
+    monkeypatch.setattr(os, "write", narrow)
+    for step in range(1, 6):
+        log.write(step=step, loss=1.0)
+    with pytest.raises(ResourceError, match=r"log\.jsonl could not be written"):
+        log.flush()
+    monkeypatch.undo()
+    log.flush()
+    assert [line["step"] for line in lines(path)] == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(os, "write", narrow)
+    log.write(step=6, loss=1.0)
+    log.close()
+    assert [line["step"] for line in lines(path)] == [1, 2, 3, 4, 5], "what nobody could write is lost with the process, and nothing else"
+
+
+def test_what_is_no_full_disk_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = RunLog(path)
+
+    def broken(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "write", broken)
+    with pytest.raises(OSError, match="broken"):
+        log.write(step=1)
