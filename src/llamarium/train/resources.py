@@ -41,8 +41,8 @@ from llamarium.train.recipe import Recipe
 LIBRARIES = 80_000_000  # pages of torch that the first step touches, work space of oneDNN and MKL, the estimate's own objects
 COMPILER = 130_000_000  # Inductor, its code and its graphs
 FUSED = 0.67  # of what a step keeps or passes on between its operations, where these are compiled into fewer
-# glibc keeps what is freed and fills the holes badly: small objects of autograd settle in those that large tensors left. Six
-# sizes took 1.3 to 1.9 times the bytes that live. `give_back_at_once` avoids that, for as much system time again as the arithmetic takes.
+# glibc keeps what is freed and fills the holes badly: small objects of autograd settle in those that large tensors left. Seven
+# sizes took 1.2 to 1.8 times the bytes that live. `give_back_at_once` avoids that, for as much system time again as the arithmetic takes.
 SCATTERED = 2.0
 USABLE = 0.9  # of what is free now: others take some of it meanwhile
 SHORTEST = 64  # tokens in a sequence, below which none is proposed
