@@ -94,8 +94,17 @@ def test_what_is_frozen_has_neither_gradients_nor_moments(wide: Described, tmp_p
     assert need(thin, model, CPU).standing - constant == pytest.approx(4 * (everything + 2 * learning), rel=0.01)
 
 
+def test_gradients_of_earlier_parts_of_a_batch_are_there_and_those_of_the_last_join_them(wide: Described) -> None:
+    train = {"batch_tokens": 64, "sequence_length": 32}
+    in_two = wide(model={"size": "20M"}, train=train | {"micro_batch_tokens": 32})
+    gradients = 4 * shape(in_two).num_parameters()
+    found = need(in_two, shape(in_two), CPU)
+    assert gradients < found.peak - found.standing < 1.5 * gradients
+
+
 def test_nothing_is_drawn_and_the_model_is_left_alone(wide: Described) -> None:
-    described = wide()
+    described = wide(model={"layers": 2, "width": 64, "heads": 2})
+    described = described.model_copy(update={"lora": recipe.Lora(rank=2, dropout=0.5)})
     model = build.fresh(described, TOKENIZER.vocab_size)
     before, state = {name: tensor.clone() for name, tensor in model.state_dict().items()}, torch.get_rng_state()
     need(described, model, CPU)
@@ -350,6 +359,7 @@ def test_the_compute_optimal_model_of_the_paper() -> None:
     size, limit = suggested_size(1.4e12, 5.76e23)
     assert limit == "time"
     assert size == pytest.approx(70e9, rel=0.02)
+    assert suggested_size(1e6, 5.76e23) == (200_000, "text")
 
 
 def test_a_model_that_is_there_already_gets_no_advice(described: Described, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import dataclasses
 import os
 import shutil
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def estimate_memory(recipe: Recipe, model: Network, device: torch.device, *, pro
 
 def need(recipe: Recipe, model: Network, device: torch.device, *, processes: int = 1, enough: float = float("inf")) -> Need:
     """What a run takes: see `estimate_memory`. Where weights and moments alone are more than `enough`, its peak is not looked for."""
-    with _without_memory(device):
+    with FakeTensorMode(), device:  # tensors made here have a shape, a type and a device, and no memory
         twin, optimizer = _twin(recipe, model)
         learning = [parameter for parameter in twin.parameters() if parameter.requires_grad]
         with Meter() as meter:
@@ -132,15 +132,6 @@ def need(recipe: Recipe, model: Network, device: torch.device, *, processes: int
         return Need(most, standing, most)
     constant = LIBRARIES + (COMPILER if recipe.train.compile else 0)
     return Need(most + constant, standing + constant, int(SCATTERED * most) + constant)
-
-
-@contextlib.contextmanager
-def _without_memory(device: torch.device) -> Iterator[None]:
-    """Tensors made here have a shape, a type and a device, and no memory."""
-    state = ground_device.random_state()
-    with FakeTensorMode(), device:
-        yield
-    ground_device.restore_random_state(state)
 
 
 def _twin(recipe: Recipe, model: Network) -> tuple[Network, torch.optim.Optimizer]:
