@@ -100,7 +100,7 @@ def lost_random_state() -> None:
 
 
 def terminated() -> None:
-    patch.setattr("llamarium.cli.main._terminate", signal.SIG_DFL)
+    patch.setattr("llamarium.cli.main._stop", signal.SIG_DFL)
 
 
 def unsaved() -> None:
@@ -451,6 +451,28 @@ def test_stopped_while_it_still_imports(place: Place, seconds: float) -> None:
     child = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
     assert (child.returncode, child.stderr) == (130, "Interrupted.\n")
     assert not (place.folder / "runs" / name).exists()
+
+
+SWALLOWED = """
+import os, signal, sys
+from llamarium.cli.main import main
+import llamarium.ground.group
+
+def joined():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        raise AttributeError("half of a package") from None
+
+llamarium.ground.group.joined = joined
+main()
+"""
+
+
+def test_a_package_that_caught_it_while_it_was_imported_and_failed_later_makes_no_difference(place: Place) -> None:
+    command = [sys.executable, "-c", SWALLOWED, "train", f"{place.recipe(objective='lm')}.yaml"]
+    child = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
+    assert (child.returncode, child.stderr) == (130, "Interrupted.\n")
 
 
 if __name__ == "__main__":

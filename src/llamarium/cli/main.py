@@ -23,6 +23,7 @@ INFRASTRUCTURE = ("main",)
 GRACE = 0.5  # seconds for the process of a group that shows an error: torchrun ends all when one has ended
 # Newer releases of typer carry their own click, older ones use the package: the errors are found through typer.
 ClickException: Any = typer.BadParameter.__mro__[2]
+_stopped: list[int] = []  # signals that asked this process to stop
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -105,17 +106,26 @@ def run(arguments: list[str]) -> int:
         # The reader of our output left; what it wanted, it has. Python would complain again when it flushes.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return 0
+    except Exception:
+        if not _stopped:
+            raise
+        # A package that was stopped while it was imported may have caught that, and failed for want of what it had not come to.
+        print("Interrupted.", file=sys.stderr)
+        return Interrupted.exit_code
     return 0
 
 
-def _terminate(number: int, frame: Any) -> None:  # noqa: ARG001
+def _stop(number: int, frame: Any) -> None:  # noqa: ARG001
     """Who sends SIGTERM gets what Ctrl-C gets: work that is half done is left in order. Long verbs have finer ways of their own."""
+    _stopped.append(number)
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point of the command ``llamarium``."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as it is for what a script runs in the background
+            signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
