@@ -34,6 +34,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 STEPS, SAVE_EVERY = 60, 20
 LAST = f"step-{STEPS:08d}"
 PATIENCE = 30.0  # seconds that are promised
+ASKING = (signal.SIGINT, signal.SIGTERM)
 SAVING = 4.0  # seconds that a save takes where somebody is to lose patience
 SENTENCES = ("The llama eats green grass", "The old shepherd follows the river", "An alpaca fears the snow", "My sheep keeps warm")
 
@@ -144,8 +145,11 @@ def serve() -> None:
     for line in sys.stdin:
         case = json.loads(line)
         began = time.monotonic()
+        # What is sent before the child has become the command line waits until then: a process that has just begun is not the promise.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
         if not (child := os.fork()):
             _be(case)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
         signals, sent = list(case["signals"]), began
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             if signals and time.monotonic() - began > signals[0][0] and _has_come_to(case):
@@ -165,6 +169,10 @@ def _has_come_to(case: dict[str, Any]) -> bool:
     return not case["wait_for"] or any(Path(case["folder"]).glob(case["wait_for"]))
 
 
+def _listen() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+
+
 def _be(case: dict[str, Any]) -> None:
     """Become the command line `case`, and never return."""
     from llamarium.cli.main import main
@@ -179,6 +187,7 @@ def _be(case: dict[str, Any]) -> None:
         )
         for name, *values in case["changes"]:
             CHANGES[name](*values)
+        before("llamarium.cli.main.build_app", 1, _listen)
         sys.argv = ["llamarium", *case["arguments"]]
         main()
     except SystemExit as end:
@@ -329,7 +338,7 @@ def stopped_at_random(place: Place, expected: Undisturbed, draw: random.Random, 
     name, stopped = place.recipe(), 0
     while stopped < times:
         which = draw.choice(["SIGINT", "SIGTERM"])
-        ended = place.train(name, resume=True, signals=[(draw.uniform(0.02, 0.9 * expected.seconds), which)])
+        ended = place.train(name, resume=True, signals=[(draw.uniform(0, 0.9 * expected.seconds), which)])
         if ended.code == 0:  # it came too late, or not at all
             break
         stops(place, name, ended)
