@@ -107,7 +107,7 @@ def write(
                 reached("before-manifest")
                 files.write_json(temporary / files.MANIFEST, {"step": step, "files": dict(sorted(listed.items()))})
                 reached("after-manifest")
-                _put_in_place(temporary, path)
+                files.put_in_place(temporary, path, replace=True)
     except BaseException:
         if group.is_first:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -151,30 +151,6 @@ def shard_name(name: str, rank: int, size: int) -> str:
     'model-00001-of-00004.safetensors'
     """
     return name.replace(".", f"-{rank:05d}-of-{size:05d}.")
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Give `temporary` the name `path`, as `files.write_folder` does: what is there gives way, where possible in one step."""
-    files.fsync(temporary)
-    reached("before-rename")
-    old = None
-    if not path.exists():
-        temporary.rename(path)
-    elif files._exchange(temporary, path):
-        old = temporary
-    else:
-        old = path.with_name(f"{files.OLD}{uuid.uuid4().hex[:8]}-{path.name}")
-        path.rename(old)
-        try:
-            reached("between-renames")
-            temporary.rename(path)
-        except BaseException:
-            old.rename(path)
-            raise
-    reached("after-rename")
-    files.fsync(path.parent)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def folder_name(step: int) -> str:

@@ -175,28 +175,36 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, extra: dict[str,
         reached("before-temporary")
         temporary.mkdir()
         reached("after-temporary")
-        old = None
         try:
             fill(temporary)
             write_manifest(temporary, extra)
-            fsync(temporary)
-            reached("before-rename")
-            if replace and folder.exists():
-                old = temporary
-                if not _exchange(temporary, folder):
-                    old = folder.with_name(f"{OLD}{uuid.uuid4().hex[:8]}-{folder.name}")
-                    folder.rename(old)
-                    reached("between-renames")
-                    temporary.rename(folder)
-            else:
-                temporary.rename(folder)
-            reached("after-rename")
+            put_in_place(temporary, folder, replace=replace)
         except BaseException:
-            if old is not None and not folder.exists():
-                old.rename(folder)
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        fsync(folder.parent)
+
+
+def put_in_place(temporary: Path, folder: Path, *, replace: bool = False) -> None:
+    """Give the complete folder `temporary` the name `folder`; with `replace` what has that name gives way, where possible in one step."""
+    fsync(temporary)
+    reached("before-rename")
+    old = None
+    try:
+        if replace and folder.exists():
+            old = temporary
+            if not _exchange(temporary, folder):
+                old = folder.with_name(f"{OLD}{uuid.uuid4().hex[:8]}-{folder.name}")
+                folder.rename(old)
+                reached("between-renames")
+                temporary.rename(folder)
+        else:
+            temporary.rename(folder)
+        reached("after-rename")
+    except BaseException:
+        if old is not None and not folder.exists():
+            old.rename(folder)
+        raise
+    fsync(folder.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
