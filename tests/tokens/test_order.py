@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llamarium.ground.errors import UsageError
 from llamarium.tokens import order as module
 from llamarium.tokens.order import BLOCK, Order, Segment, Source
-from llamarium.tokens.packing import IGNORED, PackedOrder, PackedRows, Row
+from llamarium.tokens.packing import IGNORED, PackedRows, Row, Rows
 from llamarium.tokens.shards import Shard
 
 
@@ -63,7 +63,7 @@ class Numbers:
 @pytest.mark.parametrize("counts", [[1], [7, 5], [300]])
 def test_one_corpus_is_read_as_it_always_was(counts: list[int], seed: int) -> None:
     rows = rows_of(counts)
-    order, before = Order([Source(rows)], seed), PackedOrder(rows.shards, 2, seed)
+    order = Order([Source(rows)], seed)
     n = rows.num_rows
     for epoch in (0, 1, 2, 70_000):
         expected = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n).tolist()
@@ -71,7 +71,9 @@ def test_one_corpus_is_read_as_it_always_was(counts: list[int], seed: int) -> No
         assert found == [(0, row) for row in expected]
     assert order.end is None
     assert order.num_rows == n
-    a, b = order.samples(n - 1, n + 2), before.samples(n - 1, n + 2)
+    epochs = [np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n) for epoch in (0, 1, 2, 3)]
+    expected_rows = np.concatenate(epochs)[n - 1 : 2 * n + 1]
+    a, b = order.samples(n - 1, n + 2), Rows.stack(rows.row(int(row)) for row in expected_rows)
     for one, other in ((a.inputs, b.inputs), (a.targets, b.targets), (a.documents, b.documents)):
         assert np.array_equal(one, other)
     part = order.take(range(n - 1, 2 * n + 1, 2))

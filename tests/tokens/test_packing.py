@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamarium.ground.errors import UsageError
-from llamarium.tokens.packing import IGNORED, LAYOUTS, PackedOrder, PackedRows, Rows
+from llamarium.tokens.order import Order, Source
+from llamarium.tokens.packing import IGNORED, LAYOUTS, PackedRows, Rows
 from llamarium.tokens.shards import Shard
 
 
@@ -159,23 +160,25 @@ def test_an_unknown_packing_is_told_the_nearest() -> None:
 
 
 def test_a_document_keeps_one_number_and_neighbours_differ() -> None:
-    order = PackedOrder([shard_of([4, 3, 5])], 16, seed=0)
-    _, _, numbers = order.row(0)
+    _, _, numbers = PackedRows([shard_of([4, 3, 5])], 16).row(0)
     assert numbers.tolist() == [0] * 3 + [1] * 2 + [2] * 4 + [-1] * 7
 
 
 def test_order_is_a_permutation_of_each_epoch_and_epochs_differ() -> None:
-    order = PackedOrder([shard_of([50] * 10)], 7, seed=3)
+    def order_of(seed: int) -> Order:
+        return Order([Source(PackedRows([shard_of([50] * 10)], 7))], seed)
+
+    order = order_of(3)
     n = order.num_rows
-    first, second = ([order.order(k) for k in range(e * n, (e + 1) * n)] for e in (0, 1))
+    first, second = ([order.sample(k)[1] for k in range(e * n, (e + 1) * n)] for e in (0, 1))
     assert sorted(first) == sorted(second) == list(range(n))
     assert first != second
-    assert first == [PackedOrder([shard_of([50] * 10)], 7, seed=3).order(k) for k in range(n)]
-    assert first != [PackedOrder([shard_of([50] * 10)], 7, seed=4).order(k) for k in range(n)]
+    assert first == [order_of(3).sample(k)[1] for k in range(n)]
+    assert first != [order_of(4).sample(k)[1] for k in range(n)]
 
 
 def test_samples_cross_an_epoch_without_a_gap() -> None:
-    order = PackedOrder([shard_of([50] * 4)], 7, seed=1)
+    order = Order([Source(PackedRows([shard_of([50] * 4)], 7))], 1)
     n = order.num_rows
     across = order.samples(n - 2, 4).inputs
     assert (across == np.concatenate([order.samples(n - 2, 2).inputs, order.samples(n, 2).inputs])).all()

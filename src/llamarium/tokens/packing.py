@@ -141,29 +141,6 @@ class PackedRows:
         return inputs, targets, documents
 
 
-class PackedOrder(PackedRows):
-    """The rows of one corpus as training sees them: sample k is row ``permutation(seed, epoch)[k mod rows]``.
-
-    `order.Order` does this for several corpora that grow; with one that does not, it gives the same numbers.
-    """
-
-    def __init__(self, shards: Sequence[Shard], sequence_length: int, seed: int) -> None:
-        super().__init__(shards, sequence_length)
-        self.seed = seed
-        self._epoch: tuple[int, NDArray[np.int64]] | None = None
-
-    def order(self, sample: int) -> int:
-        """Row of the sample with this number."""
-        epoch, place = divmod(sample, self.num_rows)
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = epoch, np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.num_rows)
-        return int(self._epoch[1][place])
-
-    def samples(self, first: int, count: int) -> Rows:
-        """Samples `first` … `first + count - 1`."""
-        return Rows.stack(self.row(self.order(sample)) for sample in range(first, first + count))
-
-
 def _num_targets(shard: Shard) -> int:
     if shard.learns is None:
         return int(shard.offsets[-1]) - len(shard)
