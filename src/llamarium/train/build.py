@@ -1,8 +1,8 @@
-"""The model that learns, its tokenizer, and over how many processes its weights are spread.
+"""The model that learns, its tokenizer and optimizer, and over how many processes its weights are spread.
 
 Takes: a recipe.
 Gives: a model with fresh or given weights, LoRA layers where the recipe wants them; its parts spread by FSDP2; rows of its tensors.
-Does not know: data, optimizers, steps.
+Does not know: data, steps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from llamarium import optim
 from llamarium.adapt import lora
 from llamarium.checkpoint.open import open_model
 from llamarium.checkpoint.sharded import Rows
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place: str = "cpu") -> tuple[Network, Tokenizer]:
-    """The model, without LoRA, and its tokenizer; on the place "meta" a new model has a shape and no memory.
+def model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place: str = "cpu") -> tuple[Network, Tokenizer, frozenset[int]]:
+    """The model, without LoRA, its tokenizer, and the ids at which it stops; on the place "meta" a new model has a shape and no memory.
 
     `texts` are the corpora where there are any, for a tokenizer of characters; `begun` the tokenizer that a run began with.
     """
@@ -45,10 +46,10 @@ def model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place
         if not isinstance(opened.model, Network):
             raise RecipeError(f"{recipe.model.start} does not learn by gradient.", hint="Start from a model such as a LLaMA.")
         _check_context(recipe, opened.model)
-        return opened.model, opened.tokenizer
+        return opened.model, opened.tokenizer, opened.stop_ids
     tokenizer = Tokenizer.load(begun) if begun is not None else _tokenizer(recipe, texts)
     model = fresh(recipe, tokenizer.vocab_size, place=place)
-    return model, tokenizer
+    return model, tokenizer, tokenizer.stop_ids
 
 
 def fresh(recipe: Recipe, vocab_size: int, *, place: str = "cpu") -> Network:
@@ -81,6 +82,19 @@ def adapt(recipe: Recipe, model: Network) -> None:
     if recipe.lora is not None:
         thin = recipe.lora
         lora.add(model, rank=thin.rank, alpha=thin.alpha, targets=thin.targets, dropout=thin.dropout)
+
+
+def optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the weights that learn."""
+    options = recipe.optimizer
+    return optim.build(
+        options.name,
+        model.named_parameters(),
+        learning_rate=recipe.train.learning_rate,
+        weight_decay=options.weight_decay,
+        betas=options.betas,
+        momentum=options.momentum,
+    )
 
 
 def _check_context(recipe: Recipe, model: Network) -> None:

@@ -23,7 +23,7 @@ from llamarium.ground.errors import RecipeError
 from llamarium.ground.group import Group
 from llamarium.models.model import Network
 from llamarium.train.objectives import Batch, Objective
-from llamarium.train.recipe import Recipe
+from llamarium.train.recipe import Recipe, parse_size
 
 COMPILE_FROM = 10  # minutes that a run is meant to take, from which a minute of compiling is worth it
 COMPILE_FROM_FLOP = 1e14  # or that much arithmetic, where its time is not known
@@ -61,8 +61,6 @@ def _worth_compiling(recipe: Recipe, device: torch.device) -> bool:
         return False
     if train.minutes is not None:
         return train.minutes >= COMPILE_FROM
-    from llamarium.train.recipe import parse_size
-
     size = parse_size(recipe.model.size) if recipe.model.size is not None else 1e6
     tokens = (train.num_steps or 0) * train.rows * train.sequence_length
     return 6 * size * tokens >= COMPILE_FROM_FLOP
@@ -92,13 +90,18 @@ def compile_now(ready: Objective, model: Network, batch: Batch) -> float:
     return time.perf_counter() - began
 
 
+def short_type(precision: torch.dtype) -> torch.dtype | None:
+    """`precision` where it is one that autocast computes in; None where weights and arithmetic are of one type."""
+    return None if precision in (torch.float32, torch.float64) else precision
+
+
 @contextlib.contextmanager
 def autocast(precision: torch.dtype, device: torch.device) -> Iterator[None]:
     """Arithmetic in a short type where the recipe wants one."""
-    if precision in (torch.float32, torch.float64):
+    if (short := short_type(precision)) is None:
         yield
     else:
-        with torch.autocast(device.type, precision):
+        with torch.autocast(device.type, short):
             yield
 
 

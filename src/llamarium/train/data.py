@@ -43,7 +43,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Data:
-    """Sources in the order of the recipe; `order` has them all from the first sample on, until `since` says otherwise."""
+    """Sources in the order of the recipe, and what a run validates on; digests are those that a resume compares."""
 
     sources: list[Source]
     validation: list[Scored]
@@ -211,10 +211,3 @@ def write_state(segments: Sequence[Segment]) -> list[dict[str, Any]]:
 def read_state(values: Sequence[dict[str, Any]]) -> list[Segment]:
     """The inverse of `write_state`."""
     return [Segment(each["start"], list(each["shards"])) for each in values]
-
-
-def remove_tokens(folder: Path) -> None:
-    """Remove the tokens of a run that was stopped before it began."""
-    import shutil
-
-    shutil.rmtree(folder / TOKENS, ignore_errors=True)

@@ -63,7 +63,7 @@ def _describe_recipe(recipe: Recipe) -> list[str]:
     device = ground_device.pick_device(recipe.train.device)
     state = ground_device.random_state()
     recipe = compute.resolve(recipe, device, ALONE)
-    model, tokenizer = build.model_and_tokenizer(recipe, texts, None, place="meta")
+    model, tokenizer, _ = build.model_and_tokenizer(recipe, texts, None, place="meta")
     speed = _guess(recipe, model, device)
     ground_device.restore_random_state(state)
     text = resources.expected_tokens(recipe, texts)

@@ -58,6 +58,7 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
         while not run.done and not stop():
             if run.line is None:
                 run.line = _step(run, objective, learning, interrupted, stop)
+                run.optimizer.zero_grad(set_to_none=True)  # whether they were used or not
                 if run.line is None:
                     continue
                 run.seconds = run.group.tell(time.perf_counter() - began)
@@ -110,22 +111,18 @@ def _step(
             loss += part.item() / max(1, total)
         interrupted.at_once = False
     except KeyboardInterrupt:
-        run.optimizer.zero_grad(set_to_none=True)
         restore_random_state(before)
         return None
     (loss,) = run.group.sum([loss])
     norm = _clip(run, learning, run.recipe.train.gradient_clip)
     if _overflowed(run, loss, norm):
-        run.optimizer.zero_grad(set_to_none=True)
         return None
     if run.recipe.train.guard and (reason := run.guard.judge(loss, norm)):
-        run.optimizer.zero_grad(set_to_none=True)
         _skip(run, reason, stop)
         return None
 
     norms = run.norms() if (run.step + 1) % run.recipe.train.validation_interval == 0 else None
     run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
     run.step += 1
     run.pass_over()
     run.tokens += int(total)

@@ -23,7 +23,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from llamarium import optim
 from llamarium.ground import device as ground_device
 from llamarium.ground import progress
 from llamarium.ground.errors import RecipeError, ResourceError, UsageError
@@ -145,16 +144,7 @@ def _twin(recipe: Recipe, model: Network) -> tuple[Network, torch.optim.Optimize
         torch.set_default_dtype(usual)
     if recipe.train.recompute:
         compute.recompute(twin)
-    options = recipe.optimizer
-    optimizer = optim.build(
-        options.name,
-        twin.named_parameters(),
-        learning_rate=recipe.train.learning_rate,
-        weight_decay=options.weight_decay,
-        betas=options.betas,
-        momentum=options.momentum,
-    )
-    return twin.train(), optimizer
+    return twin.train(), build.optimizer(recipe, twin)
 
 
 def _step(optimizer: torch.optim.Optimizer, learning: list[nn.Parameter]) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llamarium import optim
 from llamarium.checkpoint import store
-from llamarium.checkpoint.open import open_model
 from llamarium.ground import files, progress
 from llamarium.ground.config import read_yaml
 from llamarium.ground.device import pick_device, random_state, restore_random_state, seed_all
@@ -237,13 +236,10 @@ class Run:
         """
         state = checkpoint.state
         self.put_weights(checkpoint)
-        held = set(checkpoint.names("optimizer"))
+        held = checkpoint.names("optimizer")
         for name, parameter in self.learning().items():
             prefix = f"{name}."
-            found = {}
-            for key in [each for each in held if each.startswith(prefix)]:
-                moment = self._rows_of(checkpoint, "optimizer", key, parameter)
-                found[key.removeprefix(prefix)] = moment
+            found = {key.removeprefix(prefix): self._moment(checkpoint, key, parameter) for key in held if key.startswith(prefix)}
             if found:
                 self.optimizer.state[parameter] = found
             else:
@@ -283,14 +279,14 @@ class Run:
                 local, start, stop = build.own_rows(parameter)
                 local.copy_(checkpoint.rows("weights", name, start, stop) if parameter.ndim else checkpoint.weights[name])
 
-    def _rows_of(self, checkpoint: store.Checkpoint, part: store.Part, key: str, like: Tensor) -> Tensor:
+    def _moment(self, checkpoint: store.Checkpoint, key: str, like: Tensor) -> Tensor:
         """A moment as this process holds it: its rows, spread as the parameter is, or all of what has another shape."""
-        shape = checkpoint.shape(part, key)
+        shape = checkpoint.shape("optimizer", key)
         if shape != tuple(like.shape) or not shape:
-            value = checkpoint.tensors[part][key].whole()
+            value = checkpoint.tensors["optimizer"][key].whole()
             return value if not shape else value.to(self.device)  # a step's number stays where torch wants it
         local, start, stop = build.own_rows(like)
-        rows = checkpoint.rows(part, key, start, stop).to(local.device)
+        rows = checkpoint.rows("optimizer", key, start, stop).to(local.device)
         return rows if local is like else build.spread_like(rows, like)
 
     def roll_back(self, reason: str) -> None:
@@ -339,15 +335,13 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     seed_all(recipe.seed)  # here, because measuring the fast type draws numbers, and a resume does not measure again
     with group.together():
         texts = data.open_texts(recipe)
-        model, tokenizer = build.model_and_tokenizer(recipe, texts, folder / TOKENIZER if existing else None, place="meta")
+        model, tokenizer, stop_ids = build.model_and_tokenizer(recipe, texts, folder / TOKENIZER if existing else None, place="meta")
     tokens = 0 if existing else resources.token_bytes(recipe, texts, tokenizer.vocab_size)
     recipe = resources.check(recipe, model, folder, device, tokens=tokens, group=group)
     if model.device.type == "meta":  # nothing was drawn for it
         model = build.fresh(recipe, tokenizer.vocab_size)
-    stop_ids: frozenset[int] = frozenset()
     if recipe.train.objective == "sft":
         tokenizer = tokenizer.with_chat_template()
-        stop_ids = open_model(recipe.model.start).stop_ids if recipe.model.start is not None and not existing else stop_ids
     read = data.load(recipe, texts, tokenizer, folder, begun=existing, stop_ids=stop_ids, group=group)
 
     build.adapt(recipe, model)
@@ -360,15 +354,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
         compute.recompute(model)
     frozen = _frozen(model)  # before it is spread: the same sum for any number of processes
     root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision)
-    options = recipe.optimizer
-    optimizer = optim.build(
-        options.name,
-        model.named_parameters(),
-        learning_rate=recipe.train.learning_rate,
-        weight_decay=options.weight_decay,
-        betas=options.betas,
-        momentum=options.momentum,
-    )
+    optimizer = build.optimizer(recipe, model)
 
     checkpoint, rejected = store.newest(folder / CHECKPOINTS, group=group) if existing else (None, [])
     for sentence in rejected:
@@ -481,7 +467,7 @@ def _clear(folder: Path) -> None:
     if foreign:
         raise ExistsError(f"{folder} exists and is no run (it holds {foreign[0]}).", hint="Give the recipe another name.")
     files.remove_leftovers(folder)
-    data.remove_tokens(folder)
+    shutil.rmtree(folder / TOKENS, ignore_errors=True)
 
 
 def _frozen(model: Network) -> str:

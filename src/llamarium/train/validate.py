@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from llamarium.models.scoring import log2_probabilities
+from llamarium.train.compute import short_type
 from llamarium.train.data import Scored
 from llamarium.train.run import Run
 
@@ -51,7 +50,7 @@ def _scores(run: Run, documents: list[Scored]) -> list[float]:
         run.model,
         [document.ids for document in documents],
         context_length=run.recipe.train.sequence_length,
-        autocast=None if run.precision in (torch.float32, torch.float64) else run.precision,
+        autocast=short_type(run.precision),
         name="validating",
     )
     return [
