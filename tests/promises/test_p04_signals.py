@@ -88,7 +88,7 @@ def signal_before(place: str, number: int, which: str) -> None:
 
 def slow_save() -> None:
     """The second checkpoint takes long enough for somebody to lose patience."""
-    before("llamarium.checkpoint.store._put_in_place", 2, lambda: time.sleep(SAVING))
+    before("llamarium.ground.files.put_in_place", 2, lambda: time.sleep(SAVING))
 
 
 def nothing_compiled() -> None:
