@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from llamarium.ground import progress
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -84,3 +86,17 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
         yield Processes(server, tmp_path_factory.mktemp("processes") / "answers")
         assert server.stdin is not None
         server.stdin.close()
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the program says meanwhile."""
+    lines: list[str] = []
+
+    class Listener(progress.Silent):
+        def say(self, line: str) -> None:
+            lines.append(line)
+
+    progress.use(Listener())
+    yield lines
+    progress.use(progress.Silent())

@@ -6,7 +6,7 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from llamarium.checkpoint import store
 from llamarium.checkpoint.open import open_model
 from llamarium.checkpoint.store import Checkpoint
-from llamarium.ground import files, progress
+from llamarium.ground import files
 from llamarium.ground.errors import LlamariumError
 from llamarium.models.context import Dense
 from llamarium.text.prepare import prepare
@@ -70,20 +70,6 @@ def stop_at(step: int) -> Callable[[Run, Any], None]:
             raise Stopped
 
     return stop
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What the program says meanwhile."""
-    lines: list[str] = []
-
-    class Listener(progress.Silent):
-        def say(self, line: str) -> None:
-            lines.append(line)
-
-    progress.use(Listener())
-    yield lines
-    progress.use(progress.Silent())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from llamarium.checkpoint import store
-from llamarium.ground import files, progress
+from llamarium.ground import files
 from llamarium.ground.errors import ResourceError
 from llamarium.models.model import Network
 from llamarium.text.prepare import prepare
@@ -171,20 +171,6 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
             },
         }
     )
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What the program says meanwhile."""
-    lines: list[str] = []
-
-    class Listener(progress.Silent):
-        def say(self, line: str) -> None:
-            lines.append(line)
-
-    progress.use(Listener())
-    yield lines
-    progress.use(progress.Silent())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from llamarium.checkpoint import store
-from llamarium.ground import progress
 from llamarium.ground.errors import TrainingError
 from llamarium.models.model import Network
 from llamarium.text.prepare import prepare
@@ -301,20 +300,6 @@ def test_control_a_resume_that_forgets_the_guard_is_noticed(
 
 
 # --- Where nothing helps ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What the program says meanwhile."""
-    lines: list[str] = []
-
-    class Listener(progress.Silent):
-        def say(self, line: str) -> None:
-            lines.append(line)
-
-    progress.use(Listener())
-    yield lines
-    progress.use(progress.Silent())
 
 
 def stops_after_three_roll_backs(corpus: Path, folder: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llamarium.ground import progress
 from llamarium.text.prepare import prepare
 from llamarium.train import recipe
 from llamarium.train.recipe import Recipe
@@ -56,17 +55,3 @@ def described(corpus: Path) -> Described:
         return recipe.build(values)
 
     return describe
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What the program says meanwhile."""
-    lines: list[str] = []
-
-    class Listener(progress.Silent):
-        def say(self, line: str) -> None:
-            lines.append(line)
-
-    progress.use(Listener())
-    yield lines
-    progress.use(progress.Silent())
