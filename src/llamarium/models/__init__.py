@@ -1,7 +1,7 @@
 """Floor 3: ids -> logits, one printable file a family. Knows no files, ranks, devices or kernels.
 
-The folder is the registry of families; `model` (the contract), `context` (what surrounds a model) and
-`scoring` (how probable it finds documents) are not families.
+The folder is the registry of families; `model` (the contract), `context` (what surrounds a model), `scoring` (how probable it
+finds documents) and `sizing` (which shape has a wanted size) are not families.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import ModuleType
 from llamarium.ground import registry
 from llamarium.ground.errors import NotFoundError, nearest
 
-CONTRACT = ("model", "context", "scoring")
+CONTRACT = ("model", "context", "scoring", "sizing")
 
 
 def families() -> list[str]:

@@ -10,7 +10,7 @@ Touvron et al. 2023 (arXiv:2302.13971, 2307.09288), Grattafiori et al. 2024 (arX
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from llamarium.models import model
 from llamarium.models.model import Context
+from llamarium.models.sizing import nearest
 from llamarium.ops.reference import rotary_table, rotate
 
 
@@ -88,23 +89,13 @@ class Config:
     @classmethod
     def sized(cls, num_parameters: float, *, vocab_size: int, context_length: int) -> Config:
         """The shape nearest to `num_parameters` (embeddings counted), with about as many layers as width / 64."""
-        best: tuple[float, int, Config | None] = (math.inf, 0, None)
-        for width in (*range(32, 256, 32), *range(256, 8192 + 1, 64)):
+
+        def shape(width: int, layers: int) -> Config:
             heads = width // (64 if width >= 256 else 32)
             kv_heads = heads // 4 if width >= 1024 and heads % 4 == 0 else heads
-            one = cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=1, heads=heads, kv_heads=kv_heads)
-            first, second = one.num_parameters(), replace(one, layers=2).num_parameters()
-            if first > num_parameters:  # and so has every wider shape
-                break
-            layers = max(2, 1 + round((num_parameters - first) / (second - first)))
-            size = first + (layers - 1) * (second - first)
-            # A size twice as wrong weighs as much as seven times too many or too few layers for the width.
-            wrong = abs(math.log(size / num_parameters)) + 0.36 * abs(math.log(layers / (width / 64)))
-            best = min(best, (wrong, size, replace(one, layers=layers)), key=lambda found: found[0])
-        _, size, config = best
-        if config is None or not num_parameters / 2 <= size <= num_parameters * 2:
-            raise ValueError(f"no shape has about {num_parameters:,.0f} weights with a vocabulary of {vocab_size:,}")
-        return config
+            return cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=layers, heads=heads, kv_heads=kv_heads)
+
+        return nearest(shape, num_parameters)
 
     def num_parameters(self) -> int:
         """Number of weights of a model of this shape."""
