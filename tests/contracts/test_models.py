@@ -22,7 +22,7 @@ from torch import Tensor
 from llamarium.checkpoint import huggingface
 from llamarium.models import families, family
 from llamarium.models.context import Cached, Dense, Packed
-from llamarium.models.model import Model, Network
+from llamarium.models.model import PADDING, Fitted, Model, Network
 from llamarium.tokens.train import bytes_tokenizer
 
 T = 24
@@ -42,8 +42,8 @@ def fresh(module: ModuleType) -> Model:
         for parameter in model.parameters():
             parameter.data.mul_(1 + 0.2 * torch.randn_like(parameter)).add_(0.1 * torch.randn_like(parameter))
     else:
-        counting: Any = model
-        counting.fit([ids_of(module, 300).tolist(), ids_of(module, 100, seed=2).tolist()])
+        assert isinstance(model, Fitted)
+        model.fit([ids_of(module, 300).tolist(), ids_of(module, 100, seed=2).tolist()])
     return model.eval()
 
 
@@ -69,8 +69,13 @@ def describes_itself(module: ModuleType) -> None:
     assert isinstance(model, Model)
     assert model.config == module.TINY
     assert model.num_parameters() == sum(parameter.numel() for parameter in set(model.parameters()))
-    if model.KIND == "decoder":
+    if isinstance(model, Network):
         assert module.TINY.num_parameters() == model.num_parameters()
+    assert module.TINY.context_length is None or module.TINY.context_length >= T
+    if hasattr(module.Config, "sized"):
+        sized = module.Config.sized(300_000, vocab_size=512, context_length=T)
+        assert 150_000 <= sized.num_parameters() <= 600_000
+        assert (sized.vocab_size, sized.context_length) in ((512, T), (512, None))
 
 
 def gives_logits_of_each_position(module: ModuleType) -> None:
@@ -98,9 +103,10 @@ def is_causal(module: ModuleType) -> None:
         assert not torch.equal(before[:, place:], after[:, place:])
 
 
-def cached_is_uncached(module: ModuleType) -> None:
+def cached_is_uncached(module: ModuleType, *source: Tensor) -> None:
     model, ids = fresh(module), ids_of(module, 1, T)
-    expected = logits_of(model, ids)
+    with torch.no_grad():
+        expected = model(ids, Dense(ids), *source)
 
     @given(st.lists(st.integers(1, T), max_size=T))
     @settings(max_examples=20, deadline=None)
@@ -110,8 +116,8 @@ def cached_is_uncached(module: ModuleType) -> None:
         for length in [*lengths, *[1] * T]:
             end = min(T, start + length)
             if start < end:
-                with torch.no_grad():
-                    found.append(model(ids[:, start:end], cache.step(end - start)))
+                with torch.no_grad():  # the source is read once
+                    found.append(model(ids[:, start:end], cache.step(end - start), *(() if start else source)))
             start = end
         close(torch.cat(found, dim=1), expected)
 
@@ -148,9 +154,36 @@ def overfits(module: ModuleType) -> None:
     assert (logits_of(model, ids[:, :-1])[0].argmax(-1) == ids[0, 1:]).all()
 
 
-def every_weight_learns(module: ModuleType) -> None:
+def fills_gaps(module: ModuleType) -> None:
+    """32 tokens, of which it sees two in three, are learnt by heart."""
+    torch.manual_seed(0)
+    model = module.Model(module.TINY)
+    model.initialize()
+    ids = ids_of(module, 1, 32)
+    seen = ids.clone()
+    seen[:, ::3] = 0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = torch.nn.functional.cross_entropy(model(seen, Dense(seen))[0], ids[0])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+    assert (logits_of(model, seen)[0].argmax(-1) == ids[0]).all()
+
+
+def looks_both_ways(module: ModuleType) -> None:
+    model, ids = fresh(module), ids_of(module, 1, T)
+    before = logits_of(model, ids)
+    for place in (0, T // 2, T - 1):
+        changed = ids.clone()
+        changed[0, place] = (changed[0, place] + 1) % module.TINY.vocab_size
+        after = logits_of(model, changed)
+        assert ((after - before).abs().amax(-1) > 0).all()
+
+
+def every_weight_learns(module: ModuleType, *source: Tensor) -> None:
     model, ids = fresh(module), ids_of(module, 2, T)
-    model(ids, Dense(ids)).logsumexp(-1).sum().backward()
+    model(ids, Dense(ids), *source).logsumexp(-1).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -210,13 +243,76 @@ def counts_learn(module: ModuleType) -> None:
     assert model.log2_prob(ids).sum() == before
 
 
+# What an encoder-decoder owes with a source: without one it owes what a decoder does.
+
+
+def its_source_decides(module: ModuleType) -> None:
+    """Every position looks at every id of the source."""
+    model, ids, source = fresh(module), ids_of(module, 1, T), ids_of(module, 1, 7, seed=5)
+    with torch.no_grad():
+        before = model(ids, Dense(ids), source)
+        assert not torch.equal(before, model(ids, Dense(ids)))
+        for place in range(7):
+            changed = source.clone()
+            changed[0, place] = (changed[0, place] + 1) % module.TINY.vocab_size
+            assert ((model(ids, Dense(ids), changed) - before).abs().amax(-1) > 0).all()
+
+
+def what_fills_a_source_up_is_nothing(module: ModuleType) -> None:
+    model, ids, source = fresh(module), ids_of(module, 2, T), ids_of(module, 2, 9, seed=5)
+    filled = source.clone()
+    filled[1, 4:] = PADDING
+    with torch.no_grad():
+        found = model(ids, Dense(ids), filled)
+        close(found[:1], model(ids[:1], Dense(ids[:1]), source[:1]))
+        close(found[1:], model(ids[1:], Dense(ids[1:]), source[1:, :4]))
+
+
+def cached_is_uncached_with_a_source(module: ModuleType) -> None:
+    cached_is_uncached(module, ids_of(module, 1, 9, seed=5))
+
+
+def every_weight_learns_with_a_source(module: ModuleType) -> None:
+    every_weight_learns(module, ids_of(module, 2, 9, seed=5))
+
+
+def a_grammar_learns(module: ModuleType) -> None:
+    """What it was fitted to becomes more probable, what it was not less."""
+    model: Any = module.Model(module.TINY)
+    sentences = [ids_of(module, 6, seed=seed).tolist() for seed in (1, 1, 1, 2)]
+    other = ids_of(module, 6, seed=9).tolist()
+    before = [model.log2_prob(ids).sum() for ids in (sentences[0], other)]
+    model.fit(sentences)
+    after = [model.log2_prob(ids).sum() for ids in (sentences[0], other)]
+    assert after[0] > before[0] + 1
+    assert after[0] - before[0] > after[1] - before[1]
+
+
 ALL = (describes_itself, gives_logits_of_each_position, rows_are_alone, is_causal, cached_is_uncached, packed_is_alone, saves_and_loads)
 OWED: dict[str, tuple[Callable[[ModuleType], None], ...]] = {
     "decoder": (*ALL, overfits, every_weight_learns, compiles_whole),
     "recurrent": (*ALL, overfits, every_weight_learns),
-    "encoder": (describes_itself, gives_logits_of_each_position, rows_are_alone, saves_and_loads),
-    "encoder_decoder": (describes_itself, saves_and_loads),
+    "encoder": (
+        describes_itself,
+        gives_logits_of_each_position,
+        rows_are_alone,
+        packed_is_alone,
+        saves_and_loads,
+        looks_both_ways,
+        fills_gaps,
+        every_weight_learns,
+        compiles_whole,
+    ),
+    "encoder_decoder": (
+        *ALL,
+        overfits,
+        its_source_decides,
+        what_fills_a_source_up_is_nothing,
+        cached_is_uncached_with_a_source,
+        every_weight_learns_with_a_source,
+    ),
     "counts": (*ALL, counts_are_probabilities, counts_forward_as_they_score, counts_learn),
+    "grammar": (*ALL, counts_are_probabilities, counts_forward_as_they_score, a_grammar_learns),
 }
 TABLE = [(name, contract) for name in families() for contract in OWED[family(name).Model.KIND]]
 

@@ -54,7 +54,7 @@ def speak(run: Run) -> str:
         run.model,
         run.tokenizer,
         [run.tokenizer.begin_id],
-        max_tokens=min(48, run.model.config.context_length - 1),
+        max_tokens=min(48, (run.model.config.context_length or 49) - 1),
         sampling=Sampling(temperature=0.8, seed=run.recipe.seed),
         stop_ids=frozenset(),
     ).text

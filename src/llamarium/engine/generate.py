@@ -38,11 +38,11 @@ class Generation:
         return asdict(self)
 
 
-def check_length(prompt: Sequence[int], max_tokens: int, *, context_length: int) -> None:
-    """Refuse what does not fit, before any work: nothing is ever cut silently."""
+def check_length(prompt: Sequence[int], max_tokens: int, *, context_length: int | None) -> None:
+    """Refuse what does not fit, before any work: nothing is ever cut silently. None: there is no limit."""
     if max_tokens < 1:
         raise UsageError(f"max_tokens must be at least 1, not {max_tokens}.")
-    if len(prompt) >= context_length:
+    if context_length is not None and len(prompt) >= context_length:
         raise UsageError(
             f"The prompt has {len(prompt):,} tokens; the model's context holds {context_length:,}, its answer included.",
             hint="Shorten the prompt.",
@@ -63,9 +63,15 @@ def stream(
 ) -> Iterator[str]:
     """Yield pieces of text as they become certain; `result` is filled as they come.
 
-    Ends at a stop id, before a stop string, after `max_tokens`, or where the context is full.
+    Ends at a stop id, before a stop string, after `max_tokens`, or where the context is full. An encoder-decoder reads the
+    prompt with its encoder and begins what it writes with its start id; a model that only reads is refused (`UsageError`).
     """
     result = result if result is not None else Generation()
+    if model.KIND == "encoder":
+        raise UsageError("This model reads and does not write.", hint="Generate with a decoder, such as a LLaMA.")
+    source = torch.tensor([prompt], device=model.device) if model.KIND == "encoder_decoder" else None
+    # An encoder-decoder's text begins after the prompt's end and not with it; both have the whole context.
+    ids = list(prompt) if source is None else [model.config.start_id]
     context_length = model.config.context_length
     check_length(prompt, max_tokens, context_length=context_length)
     began = time.perf_counter()
@@ -75,15 +81,15 @@ def stream(
         generator.seed()
     else:
         generator.manual_seed(sampling.seed)
-    room = min(max_tokens, context_length - len(prompt))
-    context = Cached(capacity=len(prompt) + room, device=model.device)
+    room = max_tokens if context_length is None else min(max_tokens, context_length - len(ids))
+    context = Cached(capacity=len(ids) + room, device=model.device)
     words = TextStream(tokenizer)
     pending = ""  # text that may yet turn out to begin a stop string
     stopped = False
-    ids = list(prompt)
     fresh = ids
     for _ in range(room):
-        number = choose(_next_logits(model, fresh, context), sampling, seen=ids, generator=generator)
+        number = choose(_next_logits(model, fresh, context, source), sampling, seen=ids, generator=generator)
+        source = None  # what was read of it is in the context
         if number in stop_ids:
             result.finish_reason = "stop"
             break
@@ -114,13 +120,14 @@ def generate(model: Model, tokenizer: Tokenizer, prompt: Sequence[int], **option
     return result
 
 
-def _next_logits(model: Model, fresh: Sequence[int], context: Cached) -> torch.Tensor:
+def _next_logits(model: Model, fresh: Sequence[int], context: Cached, source: torch.Tensor | None) -> torch.Tensor:
     """Logits after the last of the `fresh` ids: (V,). Only that position is unembedded."""
     ids_BT = torch.tensor([fresh], device=context.device)
     context.step(len(fresh))
+    inputs = (ids_BT, context) if source is None else (ids_BT, context, source)
     if isinstance(model, Network):
-        return model.unembed(model.hidden(ids_BT, context)[:, -1])[0]
-    logits: torch.Tensor = model(ids_BT, context)[0, -1]
+        return model.unembed(model.hidden(*inputs)[:, -1])[0]
+    logits: torch.Tensor = model(*inputs)[0, -1]
     return logits
 
 

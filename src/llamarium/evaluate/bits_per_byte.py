@@ -48,8 +48,7 @@ def bits_per_byte(
     if not num_bytes:
         raise UsageError("There is no text to evaluate on.", hint="`llamarium prepare` makes a corpus with a validation part.")
     documents = [[tokenizer.begin_id, *ids, tokenizer.end_id] for ids in tokenizer.encode_batch(texts)]
-    length = context_length or model.config.context_length
-    scores = log2_probabilities(model, documents, context_length=length, autocast=autocast, name=name)
+    scores = log2_probabilities(model, documents, context_length=context_length, autocast=autocast, name=name)
     bits = -sum(float(score.sum()) for score in scores)
     tokens = sum(len(score) for score in scores)
     return Score(bits / num_bytes, 2 ** (bits / tokens) if bits / tokens < 1000 else math.inf, tokens, num_bytes)

@@ -38,6 +38,10 @@ class Dense(_Stateful):
         self.positions_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
         self._masks: dict[tuple[bool, int | None, int | None], Tensor] = {}
 
+    @property
+    def num_keys(self) -> int:
+        return self.positions_BT.shape[1]
+
     def _mask(self, causal: bool, window: int | None, chunk: int | None) -> Tensor | None:
         """Bool (1 or B, 1, T, T), or None where the plain causal or full form says it all. Shared by the layers."""
         T = self.positions_BT.shape[1]
@@ -117,6 +121,10 @@ class Cached(_Stateful):
         self.length = 0
         self.positions_BT = torch.empty(1, 0, dtype=torch.long, device=device)
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def num_keys(self) -> int:
+        return self.length
 
     def step(self, num_tokens: int) -> Cached:
         """Make room for the next `num_tokens` positions of the text."""

@@ -4,7 +4,7 @@ Takes: nothing; these are the interfaces.
 Gives: `Context`, what a model may know of its surroundings, and `Model`, what every family is.
 Does not know: any family, any context.
 
-Shape suffixes: B batch, T positions of this call, S positions attended to, D width of a head or of the model,
+Shape suffixes: B batch, T positions of this call, S positions attended to or of a source, D width of a head or of the model,
 H query heads, G key/value heads, V vocabulary.
 """
 
@@ -12,18 +12,30 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Kind = Literal["decoder", "recurrent", "encoder", "encoder_decoder", "counts"]
+# decoder, recurrent and encoder_decoder learn by gradient and write; an encoder learns and reads both sides of a place;
+# counts and grammars are fitted to documents (`Fitted`) and know each probability exactly.
+Kind = Literal["decoder", "recurrent", "encoder", "encoder_decoder", "counts", "grammar"]
+
+PADDING = -1  # fills up the shorter rows of an encoder-decoder's source; no id of any vocabulary
+Document = Sequence[int] | NDArray[np.integer[Any]]
 
 
 class Context(Protocol):
     """What a model may know of its surroundings: where its tokens stand, and how to look at the others."""
 
     positions_BT: Tensor  # noqa: N815
+
+    @property
+    def num_keys(self) -> int:
+        """S: over how many positions `attend` of this call looks, these T being the last of them."""
 
     def attend(
         self,
@@ -41,7 +53,7 @@ class Context(Protocol):
         """Attention of these T positions over all that they may see: (B, T, H, D).
 
         `window` w lets position t see t-w+1 … t; `chunk` c lets it see only positions of its own block of c.
-        `scale` is 1/√D unless given; `bias_HTS` is added to the scores.
+        `scale` is 1/√D unless given; `bias_HTS` is added to the scores, S being `num_keys`.
         """
 
     def state(self, layer: int) -> Tensor | None:
@@ -55,7 +67,8 @@ class Model(nn.Module, ABC):
     """A language model: ids in, logits out, on one device.
 
     A family is a module with `Config` (a frozen dataclass), `Model(config)` and `TINY`, a config for contract tests.
-    `blocks` is all that sharding and activation checkpointing need to know of its inside.
+    `blocks` is all that sharding and activation checkpointing need to know of its inside. A config says its `vocab_size`
+    and `context_length`: the positions that a text may have, or None where there is no limit.
     """
 
     KIND: ClassVar[Kind]
@@ -77,7 +90,11 @@ class Model(nn.Module, ABC):
 
 
 class Network(Model):
-    """A model that learns by gradient and has hidden states, which a caller may ask for without the logits."""
+    """A model that learns by gradient and has hidden states, which a caller may ask for without the logits.
+
+    An encoder-decoder's `hidden` and `forward` take `source_BS` besides: what the encoder reads, short rows filled up with
+    `PADDING`. Without one it is a decoder that has nothing to look at; what it has read stays in the context for later calls.
+    """
 
     @abstractmethod
     def initialize(self) -> None:
@@ -93,3 +110,15 @@ class Network(Model):
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
         return self.unembed(self.hidden(ids_BT, context))
+
+
+class Fitted(Model):
+    """A model that is fitted to documents at once, without gradients, and knows the probability of each id exactly."""
+
+    @abstractmethod
+    def fit(self, documents: Iterable[Document]) -> None:
+        """Learn from `documents`, in place of whatever was learnt before."""
+
+    @abstractmethod
+    def log2_prob(self, document: Document) -> NDArray[np.float64]:
+        """log2 p of each id of a document given those before it: (T,); the first is given nothing."""

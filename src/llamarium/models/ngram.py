@@ -55,7 +55,7 @@ class Config:
         return 2048
 
 
-class Model(model.Model):
+class Model(model.Fitted):
     """Counts of all grams up to `order`, and the smoothed probabilities that follow from them; 1 / V before `fit`.
 
     For each length n there are two tensors: ``grams_n`` (G), sorted, and ``cumulative_n`` (G + 1): gram g occurred

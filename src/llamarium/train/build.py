@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from llamarium.models import family
 from llamarium.models.model import Network
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer
-from llamarium.train.recipe import Recipe, parse_size
+from llamarium.train.recipe import Recipe, family_fields, parse_size
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -57,12 +57,16 @@ def fresh(recipe: Recipe, vocab_size: int, *, place: str = "cpu") -> Network:
     module = family(recipe.model.family)
     if not issubclass(module.Model, Network):
         raise RecipeError(f"The family {recipe.model.family!r} counts; it does not learn by gradient.", hint="Try family: llama.")
-    values = {"vocab_size": vocab_size, "context_length": recipe.train.sequence_length, **recipe.model.fields()}
+    there = family_fields(recipe.model.family)
+    given = {"vocab_size": vocab_size, "context_length": recipe.train.sequence_length, **recipe.model.fields()}
+    values = {name: value for name, value in given.items() if name in there}
     try:
         if recipe.model.size is not None:
+            if not hasattr(module.Config, "sized"):
+                raise ValueError(f"the family {recipe.model.family!r} cannot derive its shape from a size; set its fields")
             size = parse_size(recipe.model.size)
-            sized = module.Config.sized(size, vocab_size=values["vocab_size"], context_length=values["context_length"])
-            values = {**dataclasses.asdict(sized), **_underived(values)}
+            sized = module.Config.sized(size, vocab_size=given["vocab_size"], context_length=given["context_length"])
+            values = {**dataclasses.asdict(sized), **_underived(values, there)}
         config = build_config(module, values)
         if getattr(config, "layers", 0) > MAX_LAYERS:
             raise ValueError(f"{config.layers:,} layers are more than the {MAX_LAYERS:,} that are built")
@@ -103,10 +107,14 @@ def _check_context(recipe: Recipe, model: Network) -> None:
         raise RecipeError(f"train.sequence_length {wanted:,} is more than the model's context of {there:,}.", hint="Set a shorter one.")
 
 
-def _underived(fields: dict[str, Any]) -> dict[str, Any]:
+def _underived(fields: dict[str, Any], there: Sequence[str]) -> dict[str, Any]:
     """Set fields, and zeros for those that follow from them: a new width must not keep the old width's heads."""
-    derived = {"width": ("head_width", "hidden_width", "rope_width"), "heads": ("kv_heads", "head_width", "rope_width")}
-    zeros = {name: 0 for key in derived.keys() & fields.keys() for name in derived[key]}
+    derived = {
+        "width": ("head_width", "hidden_width", "rope_width"),
+        "heads": ("kv_heads", "head_width", "rope_width"),
+        "mlp": ("hidden_width",),
+    }
+    zeros = {name: 0 for key in derived.keys() & fields.keys() for name in derived[key] if name in there}
     return {**zeros, **fields}
 
 

@@ -49,7 +49,7 @@ def _scores(run: Run, documents: list[Scored]) -> list[float]:
     found = log2_probabilities(
         run.model,
         [document.ids for document in documents],
-        context_length=run.recipe.train.sequence_length,
+        context_length=run.recipe.train.sequence_length if run.model.config.context_length is not None else None,
         autocast=short_type(run.precision),
         name="validating",
     )
