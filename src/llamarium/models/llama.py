@@ -10,7 +10,7 @@ Touvron et al. 2023 (arXiv:2302.13971, 2307.09288), Grattafiori et al. 2024 (arX
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch

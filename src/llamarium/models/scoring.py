@@ -77,55 +77,93 @@ def log2_probabilities(
     arithmetic = torch.autocast(model.device.type, autocast) if autocast is not None else contextlib.nullcontext()
     limit = context_length or model.config.context_length
     with _evaluating(model), progress.task(name, sum(map(len, results))) as work, arithmetic:
+        scoring = _Scoring(model, documents, results, work)
         if isinstance(model, Fitted):
-            _exactly(model, documents, results, work)
+            scoring.exactly(model)
         elif limit is None or sources is not None:
-            _in_pieces(model, documents, sources, results, work)
+            scoring.in_pieces(sources)
         else:
-            _in_windows(model, documents, limit, results, work)
+            scoring.in_windows(limit)
     return results
 
 
-def _exactly(model: Fitted, documents: Sequence[Ids], results: list[NDArray[np.float64]], work: progress.Task) -> None:
-    for document, result in zip(documents, results, strict=True):
-        if len(result):
-            result[:] = model.log2_prob(document)[1:]
-            work.advance(len(result))
+@dataclass(frozen=True)
+class _Scoring:
+    """Documents under way to their scores, by one of three ways."""
 
+    model: Model
+    documents: Sequence[Ids]
+    results: list[NDArray[np.float64]]
+    work: progress.Task
 
-def _in_windows(model: Model, documents: Sequence[Ids], limit: int, results: list[NDArray[np.float64]], work: progress.Task) -> None:
-    jobs = [w for number, ids in enumerate(documents) if len(ids) > 1 for w in windows(len(ids), context_length=limit, document=number)]
-    jobs.sort(key=lambda w: w.last - w.first, reverse=True)
-    while jobs:
-        longest = jobs[0].last - jobs[0].first
-        batch, jobs = jobs[: max(1, BATCH_TOKENS // longest)], jobs[max(1, BATCH_TOKENS // longest) :]
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    def exactly(self, model: Fitted) -> None:
+        for document, result in zip(self.documents, self.results, strict=True):
+            if len(result):
+                result[:] = model.log2_prob(document)[1:]
+                self.work.advance(len(result))
+
+    def in_windows(self, limit: int) -> None:
+        jobs = [
+            w for number, ids in enumerate(self.documents) if len(ids) > 1 for w in windows(len(ids), context_length=limit, document=number)
+        ]
+        jobs.sort(key=lambda w: w.last - w.first, reverse=True)
+        while jobs:
+            longest = jobs[0].last - jobs[0].first
+            batch, jobs = jobs[: max(1, BATCH_TOKENS // longest)], jobs[max(1, BATCH_TOKENS // longest) :]
+            ids_BT = self._inputs(batch, longest)
+            self._score(batch, self._states(ids_BT, Dense(ids_BT), None))
+
+    def in_pieces(self, sources: Sequence[Ids] | None) -> None:
+        """Each document from its first id to its last, a piece at a time; what the model keeps of a piece goes on into the next."""
+        order = sorted(
+            (number for number, ids in enumerate(self.documents) if len(ids) > 1), key=lambda number: -len(self.documents[number])
+        )
+        for start in range(0, len(order), ROWS):
+            some = order[start : start + ROWS]
+            longest = len(self.documents[some[0]]) - 1
+            context = Cached(capacity=longest, device=self.model.device)
+            source = None if sources is None else padded([sources[number] for number in some]).to(self.model.device)
+            size = max(1, BATCH_TOKENS // len(some))
+            for first in range(0, longest, size):
+                lasts = [min(first + size, len(self.documents[number]) - 1) for number in some]
+                pieces = [Window(number, first, max(first, last), first + 1) for number, last in zip(some, lasts, strict=True)]
+                length = min(size, longest - first)
+                self._score(pieces, self._states(self._inputs(pieces, length), context.step(length), source))
+                source = None  # what was read of it is in the context
+
+    def _inputs(self, batch: Sequence[Window], length: int) -> Tensor:
+        """One row a window, filled up at its end, where nothing looks back from: (B, T)."""
+        ids_BT = torch.zeros(len(batch), length, dtype=torch.long)
         for row, w in enumerate(batch):
-            ids[row, : w.last - w.first] = torch.as_tensor(np.asarray(documents[w.document][w.first : w.last], dtype=np.int64))
-        _score(model, ids.to(model.device), Dense(ids.to(model.device)), list(enumerate(batch)), documents, results, work)
+            ids_BT[row, : w.last - w.first] = torch.as_tensor(np.asarray(self.documents[w.document][w.first : w.last], dtype=np.int64))
+        return ids_BT.to(self.model.device)
 
+    def _states(self, ids_BT: Tensor, context: Context, source: Tensor | None) -> Tensor:
+        """Hidden states, or the logits of a model that has none."""
+        inputs = (ids_BT, context) if source is None else (ids_BT, context, source)
+        states: Tensor = self.model.hidden(*inputs) if isinstance(self.model, Network) else self.model(*inputs)
+        return states
 
-def _in_pieces(
-    model: Model, documents: Sequence[Ids], sources: Sequence[Ids] | None, results: list[NDArray[np.float64]], work: progress.Task
-) -> None:
-    """Each document from its first token to its last, a piece at a time; what the model keeps of a piece goes on into the next."""
-    order = sorted((number for number, ids in enumerate(documents) if len(ids) > 1), key=lambda number: -len(documents[number]))
-    for start in range(0, len(order), ROWS):
-        some = order[start : start + ROWS]
-        longest = len(documents[some[0]]) - 1
-        context = Cached(capacity=longest, device=model.device)
-        source = None if sources is None else padded([sources[number] for number in some]).to(model.device)
-        size = max(1, BATCH_TOKENS // len(some))
-        for first in range(0, longest, size):
-            last = min(first + size, longest)
-            ids = torch.zeros(len(some), last - first, dtype=torch.long)
-            jobs = []
-            for row, number in enumerate(some):
-                end = min(last, len(documents[number]) - 1)
-                if first < end:
-                    ids[row, : end - first] = torch.as_tensor(np.asarray(documents[number][first:end], dtype=np.int64))
-                    jobs.append((row, Window(number, first, end, first + 1)))
-            _score(model, ids.to(model.device), context.step(last - first), jobs, documents, results, work, source)
+    def _score(self, batch: Sequence[Window], states: Tensor) -> None:
+        """Fill in log2 p of the new targets of each window; only their positions need logits."""
+        rows = np.concatenate([np.full(w.last - w.scored + 1, row) for row, w in enumerate(batch)])
+        places = np.concatenate([np.arange(w.scored - 1 - w.first, w.last - w.first) for w in batch])
+        targets = torch.from_numpy(
+            np.concatenate([np.asarray(self.documents[w.document][w.scored : w.last + 1], dtype=np.int64) for w in batch])
+        )
+        states = states[torch.from_numpy(rows), torch.from_numpy(places)]
+        scores = []
+        for start in range(0, len(targets), UNEMBED_TOKENS):
+            some = states[start : start + UNEMBED_TOKENS]
+            logits = (self.model.unembed(some) if isinstance(self.model, Network) else some).float()
+            wanted = targets[start : start + UNEMBED_TOKENS, None].to(logits.device)
+            scores.append((logits.gather(1, wanted)[:, 0] - logits.logsumexp(1)).double().cpu())
+        found: NDArray[np.float64] = torch.cat(scores).numpy() / np.log(2)
+        done = 0
+        for w in batch:
+            self.results[w.document][w.scored - 1 : w.last] = found[done : done + w.last - w.scored + 1]
+            done += w.last - w.scored + 1
+        self.work.advance(done)
 
 
 def padded(rows: Sequence[Ids]) -> Tensor:
@@ -144,39 +182,3 @@ def _evaluating(model: Model) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _score(
-    model: Model,
-    ids_BT: Tensor,
-    context: Context,
-    jobs: Sequence[tuple[int, Window]],
-    documents: Sequence[Ids],
-    results: list[NDArray[np.float64]],
-    work: progress.Task,
-    source: Tensor | None = None,
-) -> None:
-    """Fill `results` in: log2 p of the new targets of each window, which stands in the given row of `ids_BT`.
-
-    A row is filled up at its end, where nothing looks back from; only positions whose target is new need logits.
-    """
-    rows = torch.from_numpy(np.concatenate([np.full(w.last - w.scored + 1, row) for row, w in jobs]))
-    places = torch.from_numpy(np.concatenate([np.arange(w.scored - 1 - w.first, w.last - w.first) for _, w in jobs]))
-    targets_N = torch.from_numpy(
-        np.concatenate([np.asarray(documents[w.document][w.scored : w.last + 1], dtype=np.int64) for _, w in jobs])
-    )
-    network = model if isinstance(model, Network) else None
-    inputs = (ids_BT, context) if source is None else (ids_BT, context, source)
-    states = (network.hidden(*inputs) if network else model(*inputs))[rows, places]
-    scores = []
-    for start in range(0, len(targets_N), UNEMBED_TOKENS):
-        some = states[start : start + UNEMBED_TOKENS]
-        logits = (network.unembed(some) if network else some).float()
-        targets = targets_N[start : start + UNEMBED_TOKENS].to(logits.device)
-        scores.append((logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)).double().cpu())
-    found: NDArray[np.float64] = torch.cat(scores).numpy() / np.log(2)
-    done = 0
-    for _, w in jobs:
-        results[w.document][w.scored - 1 : w.last] = found[done : done + w.last - w.scored + 1]
-        done += w.last - w.scored + 1
-    work.advance(done)
