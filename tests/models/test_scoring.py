@@ -81,7 +81,7 @@ def test_windows_score_each_id_once_and_see_no_more_than_the_context(length: int
     assert scored == list(range(1, length))
 
 
-@pytest.mark.parametrize("make", [network, counts, lambda: Plain(network())], ids=["network", "counts", "forward only"])
+@pytest.mark.parametrize("make", [network, lambda: Plain(network())], ids=["network", "forward only"])
 @pytest.mark.parametrize("context_length", [1, 2, 5, 8, 64])
 def test_scores_are_those_of_a_loop_over_ids(make: object, context_length: int) -> None:
     assert callable(make)
@@ -92,11 +92,23 @@ def test_scores_are_those_of_a_loop_over_ids(make: object, context_length: int) 
         np.testing.assert_allclose(scores, slowly(model, ids, context_length), atol=1e-4)
 
 
-def test_counts_score_as_they_count() -> None:
-    model = counts()
-    (ids,) = documents(50)
-    (scores,) = log2_probabilities(model, [ids], context_length=50)
-    np.testing.assert_allclose(scores, model.log2_prob(ids)[1:], atol=1e-5)
+@pytest.mark.parametrize("context_length", [1, 5, None])
+def test_counts_know_no_window(context_length: int | None) -> None:
+    model, texts = counts(), documents(50, 3)
+    for ids, scores in zip(texts, log2_probabilities(model, texts, context_length=context_length), strict=True):
+        assert scores.tolist() == model.log2_prob(ids)[1:].tolist()
+        np.testing.assert_allclose(scores, slowly(model, ids, 100), atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch_tokens", "rows"), [(1, 1), (16, 2), (4096, 16)])
+def test_what_knows_no_limit_is_read_whole(batch_tokens: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "BATCH_TOKENS", batch_tokens)
+    monkeypatch.setattr(scoring, "ROWS", rows)
+    model, texts = network(), documents(40, 3, 9, 2, 17)
+    model.config = replace(model.config)
+    object.__setattr__(model.config, "context_length", None)  # nothing of it depends on its length but where it is cut
+    for scores, one in zip(log2_probabilities(model, texts), [slowly(model, ids, 100) for ids in texts], strict=True):
+        np.testing.assert_allclose(scores, one, atol=1e-4)
 
 
 @pytest.mark.parametrize(("batch_tokens", "unembed_tokens"), [(1, 1), (16, 7), (64, 512), (10**6, 3)])
