@@ -6,41 +6,101 @@ import doctest
 import math
 from collections import Counter
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
 from llamarium.models import ngram
 from llamarium.models.context import Cached, Dense, Packed
-from llamarium.models.ngram import TINY, Config, Model
+from llamarium.models.ngram import FALLBACK, TINY, Config, Model
 
 V = 3
 documents = st.lists(st.lists(st.integers(0, V - 1), max_size=12), max_size=4)
 text = st.lists(st.integers(0, V - 1), min_size=1, max_size=14)
-orders = st.integers(1, 4)
+orders = st.integers(1, 5)
+kinds = st.sampled_from([{}, {"smoothing": "add-k", "k": 0.5}])
+
+Gram = tuple[int, ...]
+MARK = -1  # stands before every document and is never predicted
 
 
-def reference(corpus: list[list[int]], text: list[int], config: Config) -> list[Fraction]:
-    """p of each id of `text`: the formula of the module, word for word, in exact arithmetic."""
-    followed: dict[tuple[int, ...], Counter[int]] = {}
-    for document in corpus:
-        for place, symbol in enumerate(document):
-            for length in range(min(config.order - 1, place) + 1):
-                followed.setdefault(tuple(document[place - length : place]), Counter())[symbol] += 1
+class Reference:
+    """The formulas of the module, word for word, with dictionaries of tuples and in exact arithmetic."""
 
-    def probability(symbol: int, context: tuple[int, ...]) -> Fraction:
-        shorter = probability(symbol, context[1:]) if context else Fraction(1, config.vocab_size)
-        if context not in followed:
+    def __init__(self, corpus: list[list[int]], config: Config) -> None:
+        self.config = config
+        occurred: Counter[Gram] = Counter()
+        for document in corpus:
+            symbols = (MARK, *document)
+            for end in range(2, len(symbols) + 1):
+                occurred.update(symbols[first:end] for first in range(max(0, end - config.order), end) if symbols[first:end] != (MARK,))
+        self.occurred = occurred
+        stood_before: dict[Gram, set[int]] = {}
+        for gram in occurred:
+            stood_before.setdefault(gram[1:], set()).add(gram[0])
+        self.counts = {
+            gram: count if len(gram) == config.order or gram[0] == MARK else len(stood_before[gram]) for gram, count in occurred.items()
+        }
+        self.followers: dict[Gram, list[Gram]] = {}
+        for gram in self.counts:
+            self.followers.setdefault(gram[:-1], []).append(gram)
+        self.discounts = {length: self.estimate(length) for length in range(1, config.order + 1)}
+
+    def estimate(self, length: int) -> tuple[Fraction, ...] | None:
+        """D1, D2, D3+ by equation 26; None where they cannot be had."""
+        n = Counter(count for gram, count in self.counts.items() if len(gram) == length)
+        if not all(n[count] for count in (1, 2, 3, 4)):
+            return None
+        Y = Fraction(n[1], n[1] + 2 * n[2])
+        found = tuple(i - (i + 1) * Y * n[i + 1] / n[i] for i in (1, 2, 3))
+        return found if all(discount > 0 for discount in found) else None
+
+    def discount(self, gram: Gram) -> Fraction:
+        found = self.discounts[len(gram)] or (Fraction(1, 2), Fraction(1), Fraction(3, 2))
+        return found[min(self.counts[gram], 3) - 1]
+
+    def kneser_ney(self, symbol: int, context: Gram) -> Fraction:
+        shorter = self.kneser_ney(symbol, context[1:]) if context else Fraction(1, self.config.vocab_size)
+        followers = self.followers.get(context, [])
+        if not followers:
             return shorter
-        counts = followed[context]
-        return (counts[symbol] + len(counts) * shorter) / (counts.total() + len(counts))
+        total = sum(self.counts[gram] for gram in followers)
+        left = Fraction(sum(self.discount(gram) for gram in followers)) / total
+        gram = (*context, symbol)
+        return left * shorter + (max(self.counts[gram] - self.discount(gram), Fraction(0)) / total if gram in self.counts else Fraction(0))
 
-    return [probability(symbol, tuple(text[max(0, place - config.order + 1) : place])) for place, symbol in enumerate(text)]
+    def add_k(self, symbol: int, context: Gram) -> Fraction:
+        k = Fraction(self.config.k)
+        total = sum(self.occurred[gram] for gram in self.followers.get(context, []))
+        return (self.occurred[(*context, symbol)] + k) / (total + k * self.config.vocab_size)
+
+    def probability(self, symbol: int, before: list[int]) -> Fraction:
+        symbols = (MARK, *before)
+        context = symbols[max(0, len(symbols) - self.config.order + 1) :]
+        return self.add_k(symbol, context) if self.config.smoothing == "add-k" else self.kneser_ney(symbol, context)
+
+    def log2(self, text: list[int]) -> list[float]:
+        return [math.log2(self.probability(symbol, text[:place])) for place, symbol in enumerate(text)]
+
+
+def zipf(seed: int, *, vocab_size: int, num_documents: int) -> list[list[int]]:
+    """Text in which few ids are frequent, and each prefers some ids after it."""
+    random = np.random.default_rng(seed)
+    p = np.arange(1, vocab_size + 1) ** -1.8
+    found = []
+    for _ in range(num_documents):
+        document = [0]
+        for step in random.choice(vocab_size, size=int(random.integers(1, 40)), p=p / p.sum()):
+            document.append(int((document[-1] * 7 + step) % vocab_size))
+        found.append(document)
+    return found
 
 
 def fitted(corpus: list[list[int]], config: Config) -> Model:
@@ -55,22 +115,94 @@ def distributions(model: Model, text: list[int]) -> Tensor:
     return model(ids, Dense(ids))[0].exp()  # type: ignore[no-any-return]
 
 
-@given(documents, text, orders)
-@settings(max_examples=200, deadline=None)
-def test_log2_prob_is_the_formula(corpus: list[list[int]], text: list[int], order: int) -> None:
-    config = Config(vocab_size=V, order=order)
-    expected = [math.log2(p) for p in reference(corpus, text, config)]
-    np.testing.assert_allclose(fitted(corpus, config).log2_prob(text), expected, rtol=1e-12)
+def close(found: NDArray[np.float64], expected: list[float]) -> None:
+    assert np.abs(2.0**found - 2.0 ** np.array(expected)).max(initial=0) < 1e-12
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-@given(documents, text, orders)
+@given(documents, text, orders, kinds)
+@settings(max_examples=300, deadline=None)
+def test_log2_prob_is_the_formula(corpus: list[list[int]], text: list[int], order: int, kind: dict[str, Any]) -> None:
+    config = Config(vocab_size=V, order=order, **kind)
+    close(fitted(corpus, config).log2_prob(text), Reference(corpus, config).log2(text))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_discounts_are_those_of_the_text(seed: int, order: int) -> None:
+    """Large enough that no length falls back; bits per id and probabilities to 1e-9."""
+    config = Config(vocab_size=420, order=order)
+    corpus, held_out = zipf(seed, vocab_size=400, num_documents=150), zipf(seed + 9, vocab_size=420, num_documents=6)
+    reference, model = Reference(corpus, config), fitted(corpus, config)
+    assert order == 1 or all(reference.discounts.values())
+    for length, expected in reference.discounts.items():
+        np.testing.assert_allclose(model.get_buffer(f"discounts_{length}")[1:], [float(d) for d in expected or FALLBACK], rtol=1e-12)
+    found = [model.log2_prob(document) for document in held_out]
+    for scores, document in zip(found, held_out, strict=True):
+        close(scores, reference.log2(document))
+    bits = sum(-math.log2(reference.probability(symbol, text[:place])) for text in held_out for place, symbol in enumerate(text))
+    size = sum(map(len, held_out))
+    assert abs(-sum(scores.sum() for scores in found) / size - bits / size) < 1e-9
+
+
+REPETITIVE: dict[str, list[list[int]]] = {
+    "one id": [[1] * 30],
+    "two in turn": [[0, 1] * 20, [1, 0] * 5],
+    "one document many times": [[0, 1, 2, 0, 2]] * 25,
+    "documents of one id": [[0]] * 7 + [[2]],
+    "only empty documents": [[], []],
+    "a start that is an end": [[2, 0, 1, 2], [2, 1, 1, 2], [2, 2]],
+}
+
+
+@pytest.mark.parametrize("name", REPETITIVE)
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kind", [{}, {"smoothing": "add-k", "k": 0.01}])
+def test_repetitive_texts(name: str, order: int, kind: dict[str, Any]) -> None:
+    config = Config(vocab_size=V, order=order, **kind)
+    model, reference = fitted(REPETITIVE[name], config), Reference(REPETITIVE[name], config)
+    for text in ([0, 1, 2, 0, 2, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0], [2, 2, 0, 1, 0, 1, 0, 1], [2]):
+        close(model.log2_prob(text), reference.log2(text))
+
+
+@given(documents, text, orders, kinds)
 @settings(max_examples=100, deadline=None)
-def test_forward_is_the_formula_for_every_next_id(corpus: list[list[int]], text: list[int], order: int) -> None:
-    config = Config(vocab_size=V, order=order)
-    expected = [[float(reference(corpus, [*text[: t + 1], symbol], config)[-1]) for symbol in range(V)] for t in range(len(text))]
+def test_the_vocabulary_sums_to_one_and_nothing_is_impossible(
+    corpus: list[list[int]], text: list[int], order: int, kind: dict[str, Any]
+) -> None:
+    model = fitted(corpus, Config(vocab_size=V + 2, order=order, **kind))  # two ids that never occur
+    p = np.array([2 ** model.log2_prob([*text, symbol])[-1] for symbol in range(V + 2)])
+    assert abs(p.sum() - 1) < 1e-9
+    assert (p > 0).all()
+
+
+def test_a_large_vocabulary_sums_to_one() -> None:
+    config = Config(vocab_size=300)
+    model = fitted(zipf(3, vocab_size=280, num_documents=150), config)
+    before = zipf(5, vocab_size=290, num_documents=1)[0]
+    for end in (0, 1, 2, 4, 9):
+        p = np.array([2 ** model.log2_prob([*before[:end], symbol])[-1] for symbol in range(300)])
+        assert abs(p.sum() - 1) < 1e-9
+        assert (p > 0).all()
+
+
+@given(documents, text, orders, kinds)
+@settings(max_examples=100, deadline=None)
+def test_forward_is_the_formula_for_every_next_id(corpus: list[list[int]], text: list[int], order: int, kind: dict[str, Any]) -> None:
+    config = Config(vocab_size=V, order=order, **kind)
+    reference = Reference(corpus, config)
+    expected = [[float(reference.probability(symbol, text[: t + 1])) for symbol in range(V)] for t in range(len(text))]
     p_TV = distributions(fitted(corpus, config), text)
     np.testing.assert_allclose(p_TV, expected, rtol=1e-5)
     np.testing.assert_allclose(p_TV.sum(dim=1), 1, rtol=1e-6)
+
+
+def test_logits_are_computed_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = random_model()
+    ids = torch.from_numpy(rows)
+    expected = model(ids, Dense(ids))
+    monkeypatch.setattr(ngram, "NUMBERS", 64 * 7)
+    assert torch.equal(model(ids, Dense(ids)), expected)
 
 
 def test_large_vocabularies_and_long_contexts_do_not_collide() -> None:
@@ -78,15 +210,40 @@ def test_large_vocabularies_and_long_contexts_do_not_collide() -> None:
     random = np.random.default_rng(0)
     corpus = [random.choice([0, 1, 99_998, 99_999], size=200).tolist() for _ in range(3)]
     text = random.choice([0, 1, 50_000, 99_998, 99_999], size=200).tolist()
-    expected = [math.log2(p) for p in reference(corpus, text, config)]
-    np.testing.assert_allclose(fitted(corpus, config).log2_prob(text), expected, rtol=1e-12)
+    close(fitted(corpus, config).log2_prob(text), Reference(corpus, config).log2(text))
+
+
+def test_what_follows_one_word_only_is_rare_elsewhere() -> None:
+    """Kneser and Ney's point: 1 is as frequent as 2, and stands after 0 only."""
+    corpus = [[3, 0, 1, 4, 2, 5, 2, 6, 2, 0, 1, 7, 0, 1]]
+    bits = -fitted(corpus, Config(vocab_size=10, order=2)).log2_prob([9, 1])[1]
+    assert bits > -fitted(corpus, Config(vocab_size=10, order=2)).log2_prob([9, 2])[1] + 0.5
+    alike = fitted(corpus, Config(vocab_size=10, order=1))
+    assert alike.log2_prob([1]) == alike.log2_prob([2])
+
+
+def test_how_documents_begin_is_counted_as_often_as_they_do() -> None:
+    """0 1 begins nine documents, 0 2 one; both have been seen after nothing else."""
+    model = fitted([[0, 1]] * 9 + [[0, 2]], Config(vocab_size=V, order=4))
+    p = 2 ** np.array([model.log2_prob([0, 1])[1], model.log2_prob([0, 2])[1]])
+    assert p[0] > 0.8
+    assert p[1] < 0.15
+    middle = 2 ** np.array([model.log2_prob([1, 0, 1])[2], model.log2_prob([1, 0, 2])[2]])
+    assert middle[0] == middle[1]
+
+
+def test_grams_are_counted() -> None:
+    assert fitted([[0, 1, 0, 1], [0]], Config(vocab_size=V, order=3)).num_grams() == 2 + 3 + 3  # 0 1; m0 01 10; m01 010 101
+    assert Model(TINY).num_grams() == 0
 
 
 def test_no_gram_reaches_over_the_start_of_a_document() -> None:
     config = Config(vocab_size=V, order=2)
     apart, together = fitted([[0, 1], [2, 0]], config), fitted([[0, 1, 2, 0]], config)
     assert apart.log2_prob([1, 2])[1] < together.log2_prob([1, 2])[1]
-    assert apart.state_dict()["grams_2"].tolist() == [0 * V + 1, 2 * V + 0]
+    # The mark comes after the ids, of which three were seen.
+    assert apart.state_dict()["grams_2"].tolist() == [0 * V + 1, 2 * V + 0, 3 * V + 0, 3 * V + 2]
+    assert apart.state_dict()["counts_1"].tolist() == [2, 1, 1]
 
 
 def test_documents_may_be_arrays_of_any_integer_type_or_empty() -> None:
@@ -113,22 +270,22 @@ def test_fit_replaces_what_was_counted() -> None:
 
 
 def test_what_is_all_but_impossible_stays_finite() -> None:
-    config = Config(vocab_size=V, order=12)
-    model = fitted([[0] * 100_000], config)
-    expected = model.log2_prob([*[0] * 12, 1])[-1]
-    assert -500 < expected < -190  # a hundred-thousandth at each length: far below the smallest float32
-    ids = torch.zeros(1, 12, dtype=torch.int64)
-    assert model(ids, Dense(ids))[0, -1, 1].item() / math.log(2) == pytest.approx(expected)
+    config = Config(vocab_size=V, order=32)
+    model = fitted([[0] * 100_000, *([[0, 1]] * 30)], config)
+    expected = model.log2_prob([*[0] * 31, 2])[-1]
+    assert -100 < expected < -30
+    ids = torch.zeros(1, 31, dtype=torch.int64)
+    assert model(ids, Dense(ids))[0, -1, 2].item() / math.log(2) == pytest.approx(expected)
 
 
 def test_bytes_of_a_text_and_its_end() -> None:
     """The project's bits per byte of a byte model: 256 ends a document, and is scored once."""
-    model = fitted([[*b"abc", 256], [*b"abd", 256]], Config(vocab_size=257, order=3))
-    bits = -model.log2_prob([*b"abd", 256])
+    config = Config(vocab_size=257, order=3)
+    corpus = [[*b"abc", 256], [*b"abd", 256]]
+    bits = -fitted(corpus, config).log2_prob([*b"abd", 256])
     assert len(bits) == len(b"abd") + 1
-    unigram = (2 + 5 / 257) / (8 + 5)  # a: 2 of 8 symbols, 5 different
-    assert bits[0] == pytest.approx(-math.log2(unigram))
-    assert bits[1] == pytest.approx(-math.log2((2 + unigram) / (2 + 1)))  # b after a: 2 of 2, 1 different; b as likely as a
+    expected = Reference(corpus, config).log2([*b"abd", 256])
+    assert abs(bits.sum() / 3 + sum(expected) / 3) < 1e-9
 
 
 def random_model() -> tuple[Model, np.ndarray]:
@@ -160,9 +317,10 @@ def test_packed_documents_do_not_see_each_other() -> None:
 
 @pytest.mark.parametrize("steps", [[17], [1] * 17, [5, 1, 1, 10], [1, 16]])
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_a_text_that_grows_is_the_text_at_once(steps: list[int], order: int) -> None:
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "add-k"])
+def test_a_text_that_grows_is_the_text_at_once(steps: list[int], order: int, smoothing: Any) -> None:
     random = np.random.default_rng(2)
-    model = fitted(random.integers(0, V, (4, 100)).tolist(), Config(vocab_size=V, order=order))
+    model = fitted(random.integers(0, V, (4, 100)).tolist(), Config(vocab_size=V, order=order, smoothing=smoothing))
     ids = torch.from_numpy(random.integers(0, V, (2, 17)))
     cache = Cached(capacity=17, device=ids.device)
     grown = [model(piece, cache.step(piece.shape[1])) for piece in torch.split(ids, steps, dim=1)]
@@ -186,7 +344,7 @@ def test_counts_survive_a_file(assign: bool) -> None:
         other.fit([[1, 2, 3]])  # counts of another size must give way
     other.load_state_dict(state, assign=assign)
     assert (other.log2_prob(rows[0]) == model.log2_prob(rows[0])).all()
-    assert other.state_dict().keys() == {f"{name}_{length}" for name in ("grams", "cumulative") for length in (1, 2, 3)}
+    assert other.state_dict().keys() == {f"{name}_{length}" for name in ("grams", "counts") for length in (1, 2, 3)}
 
 
 def with_changed(name: str, value: Tensor) -> dict[str, Tensor]:
@@ -196,14 +354,17 @@ def with_changed(name: str, value: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("grams_1", torch.arange(8.0), "int64 was expected"),
+        ("grams_1", torch.arange(8.0), "int64 and int32 were expected"),
+        ("counts_1", torch.arange(8), "int64 and int32 were expected"),
         ("grams_1", torch.arange(8)[None], "their shapes"),
-        ("cumulative_1", torch.arange(8), "their shapes"),
+        ("counts_1", torch.arange(7, dtype=torch.int32), "their shapes"),
         ("grams_1", torch.arange(8) + 57, "below 64"),
         ("grams_1", torch.arange(8) - 1, "from 0"),
         ("grams_1", torch.arange(8).flip(0), "must rise"),
-        ("cumulative_1", torch.zeros(9, dtype=torch.int64), "must have occurred"),
-        ("cumulative_1", torch.arange(9) + 1, "must have occurred"),
+        ("counts_1", torch.zeros(8, dtype=torch.int32), "must have occurred"),
+        ("counts_1", torch.tensor([-1, 9, 8, 8, 8, 8, 8, 8], dtype=torch.int32), "must have occurred"),
+        ("counts_1", torch.full((8,), 2**30, dtype=torch.int32), "more than"),
+        ("counts_1", torch.ones(8, dtype=torch.int32), "length 2 must be counted once"),
     ],
 )
 def test_tensors_that_are_no_counts_are_refused(name: str, value: Tensor, message: str) -> None:
@@ -239,7 +400,15 @@ def test_forward_refuses_ids_outside_the_vocabulary() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"order": 0}, {"order": 1_000_000_000}, {"vocab_size": 0}, {"vocab_size": 2**40}, {"smoothing": "none"}],
+    [
+        {"order": 0},
+        {"order": 1_000_000_000},
+        {"vocab_size": 0},
+        {"vocab_size": 2**40},
+        {"smoothing": "witten-bell"},
+        {"k": 0.0},
+        {"k": float("nan")},
+    ],
 )
 def test_a_config_that_makes_no_sense_is_refused(values: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
