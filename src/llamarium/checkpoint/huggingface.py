@@ -78,6 +78,8 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32) -> Model:
     tensors = read_weights(folder)
     if files.read_json(folder / CONFIG)["model_type"].startswith(OWN):
         return place_weights(module, config, tensors, {}, ignored=(), dtype=dtype, path=folder)
+    if hasattr(module, "config_from_tensors"):  # what only the weights say, such as which heads there are
+        config = module.config_from_tensors(config, tensors)
     tensors = module.weights_from_hf(tensors, config)
     return place_weights(module, config, tensors, module.HF_NAMES, ignored=module.HF_IGNORED, dtype=dtype, path=folder)
 
@@ -100,7 +102,8 @@ def fill_folder(folder: Path, model: Model, tokenizer: Tokenizer, *, shard_bytes
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     # Without a padding id some of transformers' classes take one from beyond a small vocabulary.
     ids = {"bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.end_id, "pad_token_id": tokenizer.special("pad_token")}
-    files.write_json(folder / CONFIG, {**values, **ids, "torch_dtype": dtype})
+    # The family's own come last: RoBERTa counts its positions from the padding id.
+    files.write_json(folder / CONFIG, {**ids, **values, "torch_dtype": dtype})
     files.write_json(folder / GENERATION, {"bos_token_id": tokenizer.begin_id, "eos_token_id": sorted(tokenizer.stop_ids)})
     tokenizer.save(folder)
     shards = list(_shards_of(tensors, shard_bytes))
