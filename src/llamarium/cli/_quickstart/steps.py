@@ -252,7 +252,7 @@ class Quickstart:
         model = ngram.Model(ngram.Config(vocab_size=257, order=NGRAM_ORDER))
         model.fit([*text, 256] for text in train)
         bits = -sum(float(model.log2_prob([*text, 256]).sum()) for text in texts) / max(1, sum(map(len, texts)))
-        rung("ngram", f"byte {NGRAM_ORDER}-gram (Witten–Bell)", bits, began)
+        rung("ngram", f"byte {NGRAM_ORDER}-gram (Kneser–Ney)", bits, began)
 
     def own(self, tokenizer: Tokenizer, valid: list[Document]) -> Run:
         """Raise a small LLaMA from nothing, in the time that is left when what follows has its share."""
