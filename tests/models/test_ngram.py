@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
+from llamarium.checkpoint import huggingface
+from llamarium.ground.errors import BadFileError
 from llamarium.models import ngram
 from llamarium.models.context import Cached, Dense, Packed
 from llamarium.models.ngram import FALLBACK, TINY, Config, Model
+from llamarium.tokens.train import bytes_tokenizer
+
+BYTES = bytes_tokenizer()
 
 V = 3
 documents = st.lists(st.lists(st.integers(0, V - 1), max_size=12), max_size=4)
@@ -413,6 +421,65 @@ def test_forward_refuses_ids_outside_the_vocabulary() -> None:
 def test_a_config_that_makes_no_sense_is_refused(values: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         Config(**{"vocab_size": 64, **values})
+
+
+# --- a folder that is wrong ---
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = fitted([BYTES.encode("the cat and the hat"), BYTES.encode("the bat")], Config(vocab_size=BYTES.vocab_size, order=3))
+    huggingface.save_folder(tmp_path / "model", model, BYTES)
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"order": 0}, "order must be from 1"),
+        ({"order": "five"}, "order: .*integer"),
+        ({"order": 4}, "lacks the tensor grams_4"),
+        ({"order": 2}, "does not know, such as counts_3"),
+        ({"smoothing": "witten-bell"}, "smoothing"),
+        ({"k": -1}, "k must be from"),
+        ({"vocab_size": None}, "vocab_size"),
+        ({"vocab_size": 7}, "grams_1 and counts_1 are not counts"),
+        ({"colour": 1}, "no field 'colour'"),
+    ],
+)
+def test_a_config_that_lies_is_refused(folder: Path, fields: dict[str, Any], message: str) -> None:
+    values = json.loads((folder / huggingface.CONFIG).read_text())
+    values["config"] |= fields
+    (folder / huggingface.CONFIG).write_text(json.dumps(values))
+    with pytest.raises(BadFileError, match=message):
+        huggingface.load_folder(folder)
+
+
+def test_a_config_without_its_fields_is_refused(folder: Path) -> None:
+    values = json.loads((folder / huggingface.CONFIG).read_text())
+    del values["config"]
+    (folder / huggingface.CONFIG).write_text(json.dumps(values))
+    with pytest.raises(BadFileError, match="lacks 'config'"):
+        huggingface.load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("grams_2", lambda tensor: tensor.flip(0), "grams_2 and counts_2 are not counts: grams must rise"),
+        ("counts_2", lambda tensor: tensor[1:], "grams_2 and counts_2 are not counts: their shapes"),
+        ("counts_3", lambda tensor: tensor.float(), "grams_3 and counts_3 are not counts: int64 and int32"),
+        ("counts_2", None, "lacks the tensor counts_2"),
+    ],
+)
+def test_counts_that_lie_are_refused(folder: Path, name: str, change: Callable[[Tensor], Tensor] | None, message: str) -> None:
+    tensors = load((folder / huggingface.WEIGHTS).read_bytes())
+    tensor = tensors.pop(name)
+    if change is not None:
+        tensors[name] = change(tensor)
+    (folder / huggingface.WEIGHTS).write_bytes(save(tensors))
+    with pytest.raises(BadFileError, match=message):
+        huggingface.load_folder(folder)
 
 
 def test_doctests() -> None:
