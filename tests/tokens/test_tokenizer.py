@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,39 @@ def unigram() -> Tokenizer:
     return Tokenizer(rust.to_str(), {"eos_token": "</s>", "unk_token": "<unk>"}, name="unigram")
 
 
+def wordpiece() -> Tokenizer:
+    """As BERT has it: lower case, words in pieces, what is in no piece is unknown; nothing names its tokens but their own names."""
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz<>/[]|,.'",
+        *(f"##{c}" for c in string.ascii_lowercase),
+    ]
+    names += ["the", "##at", "read", "模"]
+    rust = tokenizers.Tokenizer(models.WordPiece({name: place for place, name in enumerate(names)}, unk_token="[UNK]"))
+    rust.normalizer, rust.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    rust.decoder = decoders.WordPiece()
+    rust.add_special_tokens(names[:5])
+    rust.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    rust.enable_truncation(8)
+    rust.enable_padding(length=8)
+    return Tokenizer(rust.to_str(), {"unk_token": "[UNK]"}, name="wordpiece")
+
+
+def roberta() -> Tokenizer:
+    """As RoBERTa has it: byte-level BPE with a post-processor of its own, and a mask that takes the space before it."""
+    names = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th", "the", "Ġthe"]
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the")]
+    rust = tokenizers.Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, merges))
+    rust.pre_tokenizer, rust.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    rust.add_special_tokens([*names[:4], AddedToken("<mask>", lstrip=True)])
+    rust.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    return Tokenizer(rust.to_str(), {"model_max_length": 512}, name="roberta")
+
+
 def with_markup() -> Tokenizer:
     """As Qwen 3 has it: tokens after the vocabulary, some of which are markup although they are not called special."""
     rust = tokenizers.Tokenizer.from_str(byte_level().definition)
@@ -104,8 +138,10 @@ VARIANTS = {
     "sentencepiece, newer": lambda: sentencepiece_like(legacy=False),
     "markup": with_markup,
     "unigram": unigram,
+    "wordpiece": wordpiece,
+    "roberta": roberta,
 }
-LOSSLESS = [name for name in VARIANTS if name != "unigram"]
+LOSSLESS = [name for name in VARIANTS if name not in ("unigram", "wordpiece")]
 
 
 def kept(name: str, text: str) -> str:
@@ -188,12 +224,15 @@ def test_decode_of_an_enormous_claimed_vocabulary_takes_no_memory() -> None:
 def test_special_tokens_in_text_are_text_unless_asked_for(variants: dict[str, Tokenizer], name: str, around: str) -> None:
     tokenizer = variants[name]
     for content, number in tokenizer.specials.items():
-        if content == "<unk>":
+        if content in ("<unk>", "[UNK]"):
             continue
         text = around.format(content)
         ids = tokenizer.encode(text)
         assert number not in ids
-        assert tokenizer.decode(ids) == kept(name, text)
+        if name == "wordpiece":  # it puts spaces around signs
+            assert tokenizer.decode(ids).replace(" ", "") == text.lower().replace(" ", "")
+        else:
+            assert tokenizer.decode(ids) == kept(name, text)
         assert number in tokenizer.encode(text, parse_special=True)
 
 
@@ -227,6 +266,41 @@ def test_what_the_post_processor_adds_stands_around_the_text(variants: dict[str,
     assert variants["unigram"].encode("the", add_special=True) == [*variants["unigram"].encode("the"), 1]
     assert variants["unigram"].encode("", add_special=True) == [1]
     assert variants["byte-level"].encode("the", add_special=True) == variants["byte-level"].encode("the")
+
+
+def test_berts_words_are_pieces_and_come_back_as_words(variants: dict[str, Tokenizer]) -> None:
+    tokenizer = variants["wordpiece"]
+    ids = tokenizer.encode("The cat reads, 模型!", add_special=True)
+    assert (ids[0], ids[-1]) == (tokenizer.begin_id, tokenizer.end_id)
+    pieces = [tokenizer._parsing.id_to_token(number) for number in ids]
+    assert pieces == ["[CLS]", "the", "c", "##at", "read", "##s", ",", "模", "[UNK]", "[UNK]", "[SEP]"]
+    assert tokenizer.decode(ids, skip_special=True) == "the cat reads, 模"
+    assert tokenizer.decode(ids) == "[CLS] the cat reads, 模 [UNK] [UNK] [SEP]"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "expected"),
+    [
+        ("wordpiece", {}, ("[CLS]", "[SEP]", "[MASK]")),
+        ("wordpiece", {"cls_token": "the", "mask_token": {"content": "[PAD]"}}, ("the", "[SEP]", "[PAD]")),
+        ("wordpiece", {"bos_token": "[UNK]", "mask_token": None}, ("[UNK]", "[SEP]", None)),
+        ("roberta", {}, ("<s>", "</s>", "<mask>")),
+        ("roberta", {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "mask_token": "<mask>"}, ("<s>", "</s>", "<mask>")),
+        ("sentencepiece", {}, ("<s>", "</s>", None)),
+        ("unigram", {}, ("</s>", "</s>", None)),
+    ],
+)
+def test_an_encoders_tokens_are_found_though_nothing_names_them(
+    variants: dict[str, Tokenizer], name: str, config: dict[str, Any], expected: tuple[str | None, ...]
+) -> None:
+    tokenizer = Tokenizer(variants[name].definition, config)
+    found = (tokenizer.begin_id, tokenizer.end_id, tokenizer.special("mask_token"))
+    assert tuple(None if number is None else tokenizer._parsing.id_to_token(number) for number in found) == expected
+
+
+def test_where_a_separator_is_all_that_ends_a_text_it_does() -> None:
+    tokenizer = Tokenizer(wordpiece().definition.replace("[SEP]", "[END]"), {"sep_token": "[END]"})
+    assert tokenizer.end_id == 3
 
 
 def test_truncation_and_padding_in_a_file_are_not_for_us() -> None:

@@ -29,6 +29,8 @@ END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[S
 # Tokens of a conversation: they open or close a turn and never begin or end a document.
 TURN_MARKERS = ("<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|user|>", "<|observation|>", "<|end|>")
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|user|>", "<|observation|>", "<|end|>")
+# What these are where a config does not say: BERT's and RoBERTa's folders often leave it to the tokenizer's class.
+UNNAMED = {"cls_token": ("[CLS]",), "sep_token": ("[SEP]",), "mask_token": ("[MASK]", "<mask>")}
 
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 # Where a long text is best cut: hardly any vocabulary joins a word to what stands before the sign after it.
@@ -83,8 +85,10 @@ class Tokenizer:
         return hashlib.sha256(self.definition.encode("utf-8", "surrogatepass")).hexdigest()
 
     def special(self, key: str) -> int | None:
-        """Id of the token that the config names as `key` ("bos_token", "eos_token", ...), if any."""
-        value = self.config.get(key)
+        """Id of the token that the config names as `key` ("bos_token", "eos_token", ...), or that is so called by habit, if any."""
+        if key not in self.config:
+            return next((self.specials[content] for content in UNNAMED.get(key, ()) if content in self.specials), None)
+        value = self.config[key]
         content = value.get("content") if isinstance(value, dict) else value
         return self._parsing.token_to_id(content) if isinstance(content, str) else None
 
@@ -94,14 +98,20 @@ class Tokenizer:
         for content in END_OF_TEXT:
             if content in self.specials:
                 return self.specials[content]
-        if (end := self.special("eos_token")) is None:
+        end = self.special("eos_token")
+        if end is None and (end := self.special("sep_token")) is None:
             raise UsageError(f"{self.name} has no token that ends a text.", hint="Name one as eos_token in tokenizer_config.json.")
         return end
 
     @cached_property
     def begin_id(self) -> int:
-        """The token before the first one of a document: begin-of-text where there is one, else end-of-text."""
-        begin = self.special("bos_token")
+        """The token before the first one of a document: begin-of-text where there is one (BERT's [CLS]), else end-of-text.
+
+        Where no config names one, it is the one token that the post-processor puts before a text.
+        """
+        before, _ = self.around
+        named = (self.special("bos_token"), self.special("cls_token"), before[0] if len(before) == 1 else None)
+        begin = next((number for number in named if number is not None), None)
         turns = {self.specials.get(marker) for marker in TURN_MARKERS}
         return self.end_id if begin is None or begin in turns else begin
 
@@ -151,7 +161,7 @@ class Tokenizer:
         result = [[number for part in plan for number in (encoded[part] if isinstance(part, int) else part)] for plan in plans]
         if not add_special:
             return result
-        before, after = self._around
+        before, after = self.around
         return [[*before, *ids, *after] for ids in result]
 
     def _without_controls(self, ids: list[int]) -> list[int]:
@@ -167,8 +177,8 @@ class Tokenizer:
         return [number for char in text if (number := self._parsing.token_to_id(char)) is not None]
 
     @cached_property
-    def _around(self) -> tuple[list[int], list[int]]:
-        """What the post-processor puts before and after a text."""
+    def around(self) -> tuple[list[int], list[int]]:
+        """Ids that `add_special` puts before and after a text, as the post-processor says."""
         text, whole = (_ids(self._parsing, "a", self.name, add_special=special) for special in (False, True))
         before = next(place for place in range(len(whole), -1, -1) if whole[place : place + len(text)] == text)
         return whole[:before], whole[before + len(text) :]
