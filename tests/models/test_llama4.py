@@ -505,10 +505,11 @@ def test_the_number_of_weights_is_the_sum_of_the_matrices() -> None:
     assert TINY.num_parameters() == Model(TINY).num_parameters() == expected
 
 
-@pytest.mark.parametrize("size", [1e6, 1e7, 1e9])
-def test_a_size_gives_a_shape_of_about_that_many_weights(size: float) -> None:
-    config = Config.sized(size, vocab_size=8192, context_length=512)
-    assert abs(config.num_parameters() / size - 1) < 0.1
+@pytest.mark.parametrize(("size", "vocab_size"), [(3e5, 260), (1e6, 260), (1e7, 8192), (1e9, 8192)])
+def test_a_size_gives_a_shape_of_about_that_many_weights(size: float, vocab_size: int) -> None:
+    config = Config.sized(size, vocab_size=vocab_size, context_length=512)
+    assert abs(config.num_parameters() / size - 1) < 0.15
+    assert {config.has_positions(layer) for layer in range(config.layers)} == {True, False}
     assert config.width % config.heads == 0
 
 

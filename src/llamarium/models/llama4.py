@@ -130,7 +130,7 @@ class Config:
             kv_heads = heads // 4 if width >= 1024 and heads % 4 == 0 else heads
             return cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=layers, heads=heads, kv_heads=kv_heads)
 
-        return nearest(shape, num_parameters)
+        return nearest(shape, num_parameters, fewest=cls.position_free_every)  # fewer would have no layer without positions
 
     def num_parameters(self) -> int:
         """Number of weights of a model of this shape; a token uses those of few experts."""
