@@ -1,0 +1,217 @@
+"""Recurrent networks: the LSTM, and by configuration the GRU and the plain RNN. They read a text with a memory of fixed size.
+
+Takes: token ids (B, T) and a `Context`, of which it uses the positions, which say where a text starts, and the states.
+Gives: logits (B, T, V).
+Does not know: files, caches, documents, devices.
+
+x is what a layer reads at a step (the embedding, or h of the layer below), h and c what it remembers, ⊙ the product of each
+two numbers, σ the logistic function. Each letter on the left has its own matrices W, U and biases a, b:
+
+    lstm    i, f, o = σ(Wx + a + Uh + b)    g = tanh(Wx + a + Uh + b)           c ← f ⊙ c + i ⊙ g        h ← o ⊙ tanh(c)
+    gru     r, z    = σ(Wx + a + Uh + b)    n = tanh(Wx + a + r ⊙ (Uh + b))     h ← (1 - z) ⊙ n + z ⊙ h
+    rnn                                                                         h ← tanh(Wx + a + Uh + b)
+
+Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735), with the forget gate f of Gers et al. 2000
+(doi:10.1162/089976600300015015); Cho et al. 2014 (arXiv:1406.1078), with r after the product, as GPU libraries have it; Elman 1990
+(doi:10.1207/s15516709cog1402_1). The output shares the embedding's weights: Press and Wolf 2017 (arXiv:1608.05859).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from llamarium.models import model
+from llamarium.models.model import Context
+from llamarium.models.sizing import nearest
+
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+SPREAD = 0.5  # standard deviation of fresh embeddings; with a tenth of it a model learns little in its first hundreds of steps
+
+
+@dataclass(frozen=True)
+class Config:
+    """Shape of one model.
+
+    `dropout` is the share of each layer's output that the next one does not see while the model learns (Zaremba et al. 2014,
+    arXiv:1409.2329); `embed_width` are the numbers of an embedding where they are not `width`.
+    """
+
+    vocab_size: int
+    width: int = 384
+    layers: int = 2
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    dropout: float = 0.0
+    tied: bool = True
+    embed_width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"unknown cell {self.cell!r}; known: {', '.join(CELLS)}")
+        for name in ("vocab_size", "width", "layers", "embed_width"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
+        if self.tied and self.embed_width not in (None, self.width):
+            raise ValueError(f"embeddings of {self.embed_width} numbers cannot be tied to states of {self.width}; set tied to false")
+
+    @property
+    def context_length(self) -> None:
+        """A text may have any length: what is remembered of it does not grow."""
+
+    @classmethod
+    def sized(cls, num_parameters: float, *, vocab_size: int, context_length: int | None = None) -> Config:  # noqa: ARG003
+        """The shape nearest to `num_parameters` (embeddings counted): two layers, up to a width of 1024."""
+
+        def shape(width: int, layers: int) -> Config:
+            return cls(vocab_size=vocab_size, width=width, layers=layers)
+
+        return nearest(shape, num_parameters, widths_a_layer=512)
+
+    def num_parameters(self) -> int:
+        """Number of weights of a model of this shape."""
+        with torch.device("meta"):
+            return Model(self).num_parameters()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows cut where texts start, the longest part first, so that no cell works on padding.
+
+    `order`: the places of tokens in the flattened rows as the cells read them, the first of each part, then the second of each that
+    has one, and so on; `back` undoes it. `sizes`: how many parts have a first token, a second one, …; it lies on the CPU, where
+    `PackedSequence` wants it. `first` and `last`: the part with which each row begins, and that with which it ends.
+    """
+
+    order: Tensor
+    back: Tensor
+    sizes: Tensor
+    first: Tensor
+    last: Tensor
+
+
+def cut(starts_BT: Tensor) -> Parts:
+    """Parts of rows; a row begins one whether or not `starts_BT` says so.
+
+    >>> cut(torch.tensor([[True, False, True, False, False]])).order
+    tensor([2, 0, 3, 1, 4])
+    """
+    B, T = starts_BT.shape
+    starts = starts_BT.clone()
+    starts[:, 0] = True
+    begins = starts.flatten().nonzero()[:, 0]
+    part = starts.flatten().cumsum(0) - 1  # of each token
+    place = torch.arange(B * T, device=starts.device) - begins[part]
+    lengths = torch.bincount(part)
+    rank = lengths.argsort(descending=True, stable=True).argsort()
+    order = (place * len(lengths) + rank[part]).argsort()
+    ranks_BT = rank[part].view(B, T)
+    return Parts(order, order.argsort().view(B, T), torch.bincount(place).cpu(), ranks_BT[:, 0], ranks_BT[:, -1])
+
+
+class Layer(nn.Module):
+    """One layer of cells over time: what it puts out at each step, and its state after the last.
+
+    A state is (B, S, D): h, and with it c where the cell has one.
+    """
+
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__()
+        self.config = config
+        self.cells = CELLS[config.cell](
+            (config.embed_width or config.width) if layer == 0 else config.width, config.width, batch_first=True
+        )
+        self.dropout = config.dropout if layer < config.layers - 1 else 0.0
+
+    def forward(self, x_BTD: Tensor, state_BSD: Tensor | None, parts: Parts | None) -> tuple[Tensor, Tensor]:
+        if state_BSD is None:
+            state_BSD = x_BTD.new_zeros(len(x_BTD), 2 if self.config.cell == "lstm" else 1, self.config.width)
+        state_BSD = state_BSD.to(x_BTD.dtype)
+        if parts is None:
+            y_BTD, state_BSD = self._run(x_BTD, state_BSD)
+        else:
+            state_NSD = state_BSD.new_zeros(int(parts.sizes[0]), *state_BSD.shape[1:]).index_copy(0, parts.first, state_BSD)
+            y, state_NSD = self._run(PackedSequence(x_BTD.flatten(0, 1)[parts.order], parts.sizes), state_NSD)
+            y_BTD, state_BSD = y.data[parts.back], state_NSD[parts.last]
+        return F.dropout(y_BTD.contiguous(), self.dropout, self.training), state_BSD
+
+    def _run(self, x: Any, state_NSD: Tensor) -> tuple[Any, Tensor]:
+        """The fused kernel over rows (a tensor) or parts (a `PackedSequence`), from a state to a state."""
+        state = state_NSD.transpose(0, 1)[:, None].contiguous()  # (S, 1, N, D)
+        with _arithmetic(state.device):
+            y, last = self.cells(x, (state[0], state[1]) if self.config.cell == "lstm" else state[0])
+        return y, torch.stack([kept[0] for kept in (last if self.config.cell == "lstm" else (last,))], dim=1)
+
+
+def _arithmetic(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Autocast as it is, but float32 for float16 on a CPU: PyTorch 2.13 has no LSTM in that type there."""
+    half = device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
+    return torch.autocast("cpu", enabled=False) if half else contextlib.nullcontext()
+
+
+class Model(model.Network):
+    """Embed, layers, unembed."""
+
+    KIND = "recurrent"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.embed_width or config.width)
+        self.blocks = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
+        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+
+    def initialize(self) -> None:
+        """Draw fresh weights: uniform within ±1/√width, and biases of 0.
+
+        That of the forget gate is 1, so that at first everything is kept: Jozefowicz et al. 2015 (proceedings.mlr.press/v37/jozefowicz15).
+        Embeddings and the head are normal with `SPREAD`: no norm brings inputs to the size at which gates open and close, and
+        states, which are below 1, to the size that logits need.
+        """
+        width = self.config.width
+        for name, parameter in self.named_parameters():
+            if not name.startswith("blocks"):
+                nn.init.normal_(parameter, std=SPREAD)
+            elif parameter.ndim == 2:
+                nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width))
+            else:
+                nn.init.zeros_(parameter)
+                if self.config.cell == "lstm" and "bias_ih" in name:
+                    nn.init.ones_(parameter[width : 2 * width])  # gates lie as input, forget, cell, output
+
+    def hidden(self, ids_BT: Tensor, context: Context) -> Tensor:
+        starts_BT = context.positions_BT == 0
+        parts = None if _whole(starts_BT) else cut(starts_BT.expand(ids_BT.shape))
+        x_BTD: Tensor = self.embed(ids_BT)
+        for layer, block in enumerate(self.blocks):
+            state_BSD = context.state(layer)
+            if state_BSD is not None:
+                state_BSD = state_BSD.masked_fill(starts_BT[:, :1, None], 0)
+            # The state goes in and out by value: a block that is run again in the backward pass must find what it found.
+            x_BTD, state_BSD = block(x_BTD, state_BSD, parts)
+            context.store(layer, state_BSD)
+        return x_BTD
+
+    def unembed(self, x_BTD: Tensor) -> Tensor:
+        return F.linear(x_BTD, self.embed.weight if self.head is None else self.head.weight)
+
+
+def _whole(starts_BT: Tensor) -> bool:
+    """Whether no text starts within these rows."""
+    if starts_BT.shape[1] == 1:
+        return True
+    try:
+        return not starts_BT[:, 1:].any()
+    except RuntimeError:  # tensors without memory have no values; parts would take as much memory as the whole
+        return True
+
+
+TINY = Config(vocab_size=64, width=32, layers=2)
