@@ -23,6 +23,7 @@ def command(
     from llamarium.train import recipe as recipes
     from llamarium.train.estimate import describe
     from llamarium.train.finish import train_to_the_end
+    from llamarium.train.fit import fit
     from llamarium.train.run import start
 
     with joined() as group:
@@ -33,6 +34,12 @@ def command(
             lines = describe(read)
             if group.is_first:
                 print("\n".join(lines))
+            return
+        if recipes.fitted(read):
+            with group.together():
+                model = fit(read, Path("runs") / read.name, resume=resume) if group.is_first else Path()
+            if group.is_first:
+                print(model)
             return
         run = start(read, Path("runs") / read.name, resume=resume, group=group)
         for line in describe(read, run):

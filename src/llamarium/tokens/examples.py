@@ -27,8 +27,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llamarium.ground.errors import BadFileError, UsageError
+from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.shards import ID_DIGITS, Example
 from llamarium.tokens.tokenizer import Tokenizer
 
@@ -54,6 +56,18 @@ class Examples:
     truncated: int
     dropped: int
     refused: int = 0
+
+
+def questions_and_answers(inputs_T: NDArray[np.integer], targets_T: NDArray[np.integer]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Of one packed conversation, for each answer all ids before it and the ids of the answer; `IGNORED` targets are no answer.
+
+    >>> ask = questions_and_answers(np.array([5, 6, 7, 8, 9]), np.array([IGNORED, 7, 8, IGNORED, 3]))
+    >>> [(source.tolist(), answer.tolist()) for source, answer in ask]
+    [([5, 6], [7, 8]), ([5, 6, 7, 8, 9], [3])]
+    """
+    learnt = np.concatenate(([False], targets_T != IGNORED, [False]))
+    starts, stops = np.flatnonzero(learnt[1:] & ~learnt[:-1]), np.flatnonzero(learnt[:-1] & ~learnt[1:])
+    return [(inputs_T[: start + 1], targets_T[start:stop]) for start, stop in zip(starts, stops, strict=True)]
 
 
 def encode_examples(

@@ -24,9 +24,11 @@ from llamarium.checkpoint.weights import MAX_LAYERS, build_config
 from llamarium.ground.errors import RecipeError, UsageError
 from llamarium.ground.group import Group, mesh
 from llamarium.models import family
-from llamarium.models.model import Network
+from llamarium.models.model import Model, Network
+from llamarium.tokens.marks import Marks, marks, with_marks
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer
+from llamarium.train import objectives
 from llamarium.train.recipe import Recipe, family_fields, parse_size
 
 if TYPE_CHECKING:
@@ -41,22 +43,31 @@ def model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place
     if recipe.model.start is not None:
         opened = open_model(recipe.model.start)
         named = recipe.data.tokenizer
-        if named is not None and _tokenizer(recipe, texts).sha256 != opened.tokenizer.sha256:
+        if named is not None and tokenizer_of(recipe, texts).sha256 != opened.tokenizer.sha256:
             raise RecipeError(f"data.tokenizer {named!r} is not the tokenizer of {recipe.model.start}.", hint="Leave data.tokenizer out.")
         if not isinstance(opened.model, Network):
             raise RecipeError(f"{recipe.model.start} does not learn by gradient.", hint="Start from a model such as a LLaMA.")
         _check_context(recipe, opened.model)
+        _check_objective(recipe, opened.model, marks(opened.tokenizer))
         return opened.model, opened.tokenizer, opened.stop_ids
-    tokenizer = Tokenizer.load(begun) if begun is not None else _tokenizer(recipe, texts)
+    tokenizer = Tokenizer.load(begun) if begun is not None else tokenizer_of(recipe, texts)
     model = fresh(recipe, tokenizer.vocab_size, place=place)
     return model, tokenizer, tokenizer.stop_ids
 
 
 def fresh(recipe: Recipe, vocab_size: int, *, place: str = "cpu") -> Network:
     """A new model of the recipe's shape, its weights drawn."""
+    model = shaped(recipe, vocab_size, place=place)
+    assert isinstance(model, Network)  # the recipe's reader sends what is fitted elsewhere
+    _check_context(recipe, model)
+    _check_objective(recipe, model)
+    model.initialize()
+    return model
+
+
+def shaped(recipe: Recipe, vocab_size: int, *, place: str = "cpu") -> Model:
+    """A model of the recipe's family and shape in which nothing is learnt yet."""
     module = family(recipe.model.family)
-    if not issubclass(module.Model, Network):
-        raise RecipeError(f"The family {recipe.model.family!r} counts; it does not learn by gradient.", hint="Try family: llama.")
     there = family_fields(recipe.model.family)
     given = {"vocab_size": vocab_size, "context_length": recipe.train.sequence_length, **recipe.model.fields()}
     values = {name: value for name, value in given.items() if name in there}
@@ -73,11 +84,9 @@ def fresh(recipe: Recipe, vocab_size: int, *, place: str = "cpu") -> Network:
         if config.vocab_size < vocab_size:
             raise ValueError(f"vocab_size {config.vocab_size:,} is less than the {vocab_size:,} tokens of the tokenizer")
         with torch.device(place):
-            model: Network = module.Model(config)
+            model: Model = module.Model(config)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RecipeError(f"model: {error}.", hint="`size` alone derives a shape that fits together.") from None
-    _check_context(recipe, model)
-    model.initialize()
     return model
 
 
@@ -107,6 +116,18 @@ def _check_context(recipe: Recipe, model: Network) -> None:
         raise RecipeError(f"train.sequence_length {wanted:,} is more than the model's context of {there:,}.", hint="Set a shorter one.")
 
 
+def _check_objective(recipe: Recipe, model: Network, there: Marks | None = None) -> None:
+    """Refuse an objective that is not for this kind of model, or for which its tokenizer lacks the marks."""
+    objective = recipe.train.objective
+    if why := objectives.misfit(objective, model.KIND):
+        raise RecipeError(f"train.objective: {why}.", hint="Set train.objective, or another family.")
+    if there is not None and ((objective == "mlm" and there.mask is None) or (objective == "spans" and not there.sentinels)):
+        raise RecipeError(
+            f"train.objective: the tokenizer of {recipe.model.start} has no token that stands for what {objective!r} leaves out.",
+            hint="Start from a model that has one, or raise one from nothing.",
+        )
+
+
 def _underived(fields: dict[str, Any], there: Sequence[str]) -> dict[str, Any]:
     """Set fields, and zeros for those that follow from them: a new width must not keep the old width's heads."""
     derived = {
@@ -118,7 +139,13 @@ def _underived(fields: dict[str, Any], there: Sequence[str]) -> dict[str, Any]:
     return {**zeros, **fields}
 
 
-def _tokenizer(recipe: Recipe, texts: Any) -> Tokenizer:
+def tokenizer_of(recipe: Recipe, texts: Any) -> Tokenizer:
+    """The tokenizer that the recipe names, with the marks that its objective needs."""
+    objective = recipe.train.objective
+    return with_marks(_named_tokenizer(recipe, texts), mask=objective == "mlm", sentinels=objective == "spans")
+
+
+def _named_tokenizer(recipe: Recipe, texts: Any) -> Tokenizer:
     name = recipe.data.tokenizer
     assert name is not None
     if name == "bytes":

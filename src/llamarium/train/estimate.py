@@ -21,7 +21,7 @@ from llamarium.ground.group import ALONE
 from llamarium.models.model import Network
 from llamarium.train import build, compute, data, resources
 from llamarium.train.objectives import OBJECTIVES
-from llamarium.train.recipe import Recipe
+from llamarium.train.recipe import Recipe, fitted
 from llamarium.train.run import Run
 
 PROBE = 5.0  # seconds
@@ -60,6 +60,9 @@ def describe(recipe: Recipe, run: Run | None = None) -> list[str]:
 
 def _describe_recipe(recipe: Recipe) -> list[str]:
     texts = data.open_texts(recipe)
+    if fitted(recipe):
+        text = resources.expected_tokens(recipe, texts)
+        return [f"{recipe.model.family}, fitted at once", *([] if text is None else [_text(recipe, text, about="about ")])]
     device = ground_device.pick_device(recipe.train.device)
     state = ground_device.random_state()
     recipe = compute.resolve(recipe, device, ALONE)

@@ -20,6 +20,7 @@ from llamarium.ground import config
 from llamarium.ground.config import Section
 from llamarium.ground.errors import RecipeError, nearest
 from llamarium.models import families, family
+from llamarium.models.model import Fitted
 from llamarium.optim import OPTIMIZERS, SCHEDULES
 from llamarium.train.objectives import OBJECTIVES
 
@@ -106,9 +107,7 @@ class Train(Section):
     device: str = "auto"
 
     @model_validator(mode="after")
-    def _one_length(self) -> Train:
-        if sum(value is not None for value in (self.steps, self.tokens, self.minutes)) != 1:
-            raise ValueError("set exactly one of steps, tokens, minutes")
+    def _one_sequence(self) -> Train:
         if self.batch_tokens < self.sequence_length:
             raise ValueError(f"batch_tokens {self.batch_tokens} is less than one sequence of {self.sequence_length}")
         return self
@@ -160,7 +159,7 @@ class Recipe(Section):
     seed: int = Field(default=1, ge=0, lt=1 << 63)
     data: Data
     model: ModelSection = ModelSection()
-    train: Train
+    train: Train = Train()
     optimizer: Optimizer = Optimizer()
     lora: Lora | None = None
 
@@ -215,12 +214,26 @@ def build(values: dict[str, Any], *, name: str = "recipe") -> Recipe:
     ):
         if chosen not in there:
             raise RecipeError(f"{name}: unknown {key} {chosen!r}.", hint=nearest(chosen, there))
+    lengths = [key for key in ("steps", "tokens", "minutes") if getattr(recipe.train, key) is not None]
+    if fitted(recipe):
+        if lengths:
+            raise RecipeError(
+                f"{name}: train.{lengths[0]}: the family {recipe.model.family!r} is fitted to all of its text at once.",
+                hint="Leave it out.",
+            )
+    elif len(lengths) != 1:
+        raise RecipeError(f"{name}: train: set exactly one of steps, tokens, minutes.", hint="For instance train.minutes: 10.")
     if recipe.model.start is None:
         known = [*family_fields(recipe.model.family), "family", "size", "from"]
         for key in recipe.model.fields():
             if key not in known:
                 raise RecipeError(f"{name}: unknown key 'model.{key}'.", hint=nearest(key, known))
     return recipe
+
+
+def fitted(recipe: Recipe) -> bool:
+    """Whether the recipe's model counts instead of learning by gradient."""
+    return recipe.model.start is None and recipe.model.family in families() and issubclass(family(recipe.model.family).Model, Fitted)
 
 
 def family_fields(name: str) -> list[str]:

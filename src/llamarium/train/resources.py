@@ -31,9 +31,10 @@ from llamarium.models import family, family_of, scoring
 from llamarium.models.context import Dense
 from llamarium.models.model import Network
 from llamarium.text.corpus import Corpus
+from llamarium.tokens.marks import Marks
 from llamarium.tokens.shards import read_shards
 from llamarium.train import build, compute
-from llamarium.train.objectives import OBJECTIVES, Batch
+from llamarium.train.objectives import OBJECTIVES, Batch, whole_rows
 from llamarium.train.recipe import Recipe
 
 # Measured with `tests/promises/test_p08_memory.py` (torch 2.13, glibc 2.36, x86-64): what a run takes that no tensor of it is.
@@ -160,13 +161,14 @@ def _forward_and_backward(recipe: Recipe, twin: Network, meter: Meter, device: t
     learning = [parameter for parameter in twin.parameters() if parameter.requires_grad]
     rows, part = _rows(recipe, processes)
     inputs, targets, documents = (torch.empty(part, recipe.train.sequence_length, dtype=torch.long) for _ in range(3))
-    objective = compute.objective(OBJECTIVES[recipe.train.objective], compute.dtype(recipe.train.precision), device, compiled=False)
+    function = OBJECTIVES[recipe.train.objective] if twin.KIND != "encoder_decoder" else whole_rows
+    objective = compute.objective(function, compute.dtype(recipe.train.precision), device, compiled=False)
     hooks = []
     if rows > part:
         for parameter in learning:
             parameter.grad = torch.empty_like(parameter)
         hooks = [parameter.register_hook(meter.ignore) for parameter in learning]  # type: ignore[no-untyped-call]
-    torch.autograd.grad(objective(twin, Batch(inputs, targets, documents)), learning)
+    torch.autograd.grad(objective(twin, Batch(inputs, targets, documents, Marks(0, (), 0))), learning)
     for hook in hooks:
         hook.remove()
     for parameter in learning:

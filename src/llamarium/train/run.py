@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from llamarium.ground.group import ALONE, Group
 from llamarium.models import family, family_of
 from llamarium.models.model import Network
 from llamarium.tokens import shards
+from llamarium.tokens.marks import Marks, marks
 from llamarium.tokens.order import Order, Segment
 from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.tokenizer import Tokenizer
@@ -83,6 +85,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Where checkpoints lie."""
         return self.folder / CHECKPOINTS
+
+    @cached_property
+    def marks(self) -> Marks:
+        """What its tokenizer has to stand for what an objective leaves out."""
+        return marks(self.tokenizer)
 
     @property
     def num_steps(self) -> int | None:
@@ -150,7 +157,7 @@ class Run:
             # What fills a row up is behind everything, sees it and is seen by nobody: it needs no mask.
             several = ((part != part[:, :1]) & (part != -1)).any()
             cut = (inputs[start : start + size], targets[start : start + size], part if several else None)
-            parts.append(Batch(*(None if each is None else each.to(self.device) for each in cut)))  # type: ignore[arg-type]
+            parts.append(Batch(*(None if each is None else each.to(self.device) for each in cut), self.marks))  # type: ignore[arg-type]
         return parts, int((targets != IGNORED).sum())
 
     def pass_over(self) -> None:
