@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llamarium.models.context import Cached, Dense, Packed
 from llamarium.models.model import Context
+from llamarium.ops import reference
 
 B, T, H, G, D = 2, 9, 4, 2, 6
 CPU = torch.device("cpu")
@@ -168,3 +169,66 @@ def test_gradients_flow_through_every_form() -> None:
     for form in FORMS:
         Dense(torch.zeros(B, T, dtype=torch.long)).attend(0, q, k, v, **options(form, bias)).sum().backward()  # type: ignore[no-untyped-call]
     assert all(x.grad is not None and x.grad.isfinite().all() for x in (q, k, v, bias))
+
+
+# --- a number for each head, query and key that is added to the scores, as T5's distances are ---
+
+
+@pytest.fixture(params=[0, 512], ids=["torch's road", "as written"])
+def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "SHORT", request.param)
+
+
+def looked_up(bias: Tensor) -> Tensor:
+    """The same numbers as they come out of a table: heads last in memory."""
+    return bias.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("heads", [1, G, H])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_bias_from_a_table_is_added(causal: bool, heads: int) -> None:
+    q, k, v, bias = tensors(heads=heads)
+    documents = [[0, 0, 0, 1, 2, 2, 2, 2, 2], [3, 3, 3, 3, 3, 3, -1, -1, -1]]
+    dense, packed = Dense(torch.tensor(documents)), Packed(torch.tensor(documents))
+    for context, numbers in ((dense, None), (packed, documents)):
+        found = context.attend(0, q, k, v, causal=causal, scale=1.0, bias_HTS=looked_up(bias))
+        torch.testing.assert_close(found, slowly(q, k, v, documents=numbers, causal=causal, scale=1.0, bias_HTS=bias))
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("lengths", [[1] * T, [T], [4, 1, 4], [1, 8]])
+def test_a_bias_from_a_table_is_added_to_what_is_cached(lengths: list[int]) -> None:
+    q, k, v, bias = tensors()
+    cache, found, start = Cached(capacity=T + 3, device=CPU), [], 0
+    for length in lengths:
+        end = start + length
+        cache.step(length)
+        assert cache.num_keys == end
+        parts = (x[:, start:end] for x in (q, k, v))
+        found.append(cache.attend(0, *parts, bias_HTS=looked_up(bias)[:, start:end, : cache.num_keys]))
+        start = end
+    torch.testing.assert_close(torch.cat(found, dim=1), slowly(q, k, v, bias_HTS=bias))
+
+
+@pytest.mark.usefixtures("road")
+def test_a_bias_learns_from_every_score_it_was_added_to() -> None:
+    """Its gradient is the sum over rows, and nothing where a document does not see."""
+    documents = torch.tensor([[0, 0, 0, 1, 2, 2, 2, 2, 2], [3, 3, 3, 3, 3, 3, -1, -1, -1]])
+    for context, numbers in ((Dense(documents), None), (Packed(documents), documents.tolist())):
+        q, k, v, bias = tensors()
+        gradients = []
+        for attend in (context.attend, None):
+            leaf = bias.clone().requires_grad_()
+            y = attend(0, q, k, v, bias_HTS=leaf) if attend else slowly(q, k, v, documents=numbers, bias_HTS=leaf)
+            gradients.append(torch.autograd.grad(y.square().sum(), leaf)[0])
+        torch.testing.assert_close(*gradients)
+        assert gradients[0].abs().amax((1, 2)).min() > 0
+        assert gradients[0].triu(1).abs().max() == 0
+        assert (gradients[0][:, 8, 1].abs().max() == 0) == (numbers is not None)
+
+
+def test_keys_are_counted() -> None:
+    assert Dense(torch.zeros(2, 5)).num_keys == Packed(torch.zeros(2, 5)).num_keys == 5
+    cache = Cached(capacity=9, device=CPU)
+    assert [cache.step(number).num_keys for number in (4, 1, 3)] == [4, 5, 8]

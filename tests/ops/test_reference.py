@@ -76,3 +76,17 @@ def test_fewer_queries_than_keys() -> None:
     q, k, v = drawn(1, 3, 4, D), drawn(1, T, 2, D, seed=1), drawn(1, T, 2, D, seed=2)
     seen = visible(torch.arange(T - 3, T)[None], torch.arange(T)[None])
     torch.testing.assert_close(attention(q, k, v, mask=seen), by_hand(q, k, v, seen[0], torch.zeros(4, 3, T, dtype=q.dtype), scale=D**-0.5))
+
+
+@pytest.mark.parametrize("short", [0, 512], ids=["torch's", "as written"])
+@pytest.mark.parametrize("shape", [(4, 1, T), (4, T, 1), (1, T, T), (B, 4, 1, T), (B, 1, 1, T), (1, 4, T, T), (T, T)])
+def test_a_mask_is_broadcast(short: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over rows, heads and queries, whichever it leaves out."""
+    monkeypatch.setattr(reference, "SHORT", short)
+    q, k, v = drawn(B, T, 4, D), drawn(B, T, 2, D, seed=1), drawn(B, T, 2, D, seed=2)
+    mask = drawn(*shape, seed=3)
+    found = attention(q, k, v, mask=mask)
+    for row, bias in enumerate(mask.expand(B, 4, T, T)):
+        seen = torch.ones(1, T, T, dtype=torch.bool)
+        one = slice(row, row + 1)
+        torch.testing.assert_close(found[one], by_hand(q[one], k[one], v[one], seen, bias, scale=D**-0.5))

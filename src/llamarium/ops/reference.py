@@ -59,9 +59,9 @@ def _short_attention(q_BTHD: Tensor, k_BSGD: Tensor, v_BSGD: Tensor, *, scale: f
     if causal:
         mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril()
     elif mask is not None and mask.ndim == 4:
-        mask = mask[:, :, None] if mask.shape[1] == 1 else mask.view(-1, G, R, T, S)
+        mask = mask[:, :, None] if mask.shape[1] == 1 else mask.view(-1, G, R, *mask.shape[2:])
     elif mask is not None and mask.ndim == 3:
-        mask = mask.view(G, R, T, S) if mask.shape[0] == H else mask[:, None]
+        mask = mask.view(G, R, *mask.shape[1:]) if mask.shape[0] == H else mask[:, None]
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     working = torch.float64 if scores.dtype == torch.float64 else torch.float32
