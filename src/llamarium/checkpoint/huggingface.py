@@ -104,7 +104,9 @@ def fill_folder(folder: Path, model: Model, tokenizer: Tokenizer, *, shard_bytes
     ids = {"bos_token_id": tokenizer.begin_id, "eos_token_id": tokenizer.end_id, "pad_token_id": tokenizer.special("pad_token")}
     # The family's own come last: RoBERTa counts its positions from the padding id.
     files.write_json(folder / CONFIG, {**ids, **values, "torch_dtype": dtype})
-    files.write_json(folder / GENERATION, {"bos_token_id": tokenizer.begin_id, "eos_token_id": sorted(tokenizer.stop_ids)})
+    # Where this file is, transformers asks it alone with which id an encoder-decoder begins to write.
+    start = {key: values[key] for key in ("decoder_start_token_id",) if key in values}
+    files.write_json(folder / GENERATION, {"bos_token_id": tokenizer.begin_id, "eos_token_id": sorted(tokenizer.stop_ids), **start})
     tokenizer.save(folder)
     shards = list(_shards_of(tensors, shard_bytes))
     names = [WEIGHTS] if len(shards) == 1 else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
