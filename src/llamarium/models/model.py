@@ -121,4 +121,4 @@ class Fitted(Model):
 
     @abstractmethod
     def log2_prob(self, document: Document) -> NDArray[np.float64]:
-        """log2 p of each id of a document given those before it: (T,); the first is given nothing."""
+        """log2 p of each id of a document given those before it: (T,)."""

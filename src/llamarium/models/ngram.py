@@ -61,9 +61,9 @@ class Config:
             raise ValueError(f"k must be from 1e-9 to 1,000,000, not {self.k}")
 
     @property
-    def context_length(self) -> int:
-        """Positions read at a time. Counts know no limit; the logits of so many fit into memory."""
-        return 2048
+    def context_length(self) -> None:
+        """Counts know no limit."""
+        return None
 
 
 class Model(model.Fitted):

@@ -32,7 +32,7 @@ def nearest(shape: Callable[[int, int], C], num_parameters: float, *, fewest: in
     """
     best: tuple[float, float, C | None] = (math.inf, 0, None)
     for width in WIDTHS:
-        first, second = (shape(width, layers).num_parameters() for layers in (1, 2))
+        first, second = (float(shape(width, layers).num_parameters()) for layers in (1, 2))
         if first > num_parameters and best[2] is not None:  # and so has every wider shape
             break
         layers = max(fewest, 1 + round((num_parameters - first) / (second - first)))

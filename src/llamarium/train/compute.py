@@ -26,6 +26,7 @@ from llamarium.train.objectives import Batch, Objective
 from llamarium.train.recipe import Recipe, parse_size
 
 COMPILE_FROM = 10  # minutes that a run is meant to take, from which a minute of compiling is worth it
+COMPILED = ("decoder", "encoder")  # recurrent layers are kernels already; an encoder-decoder's texts have lengths of their own
 COMPILE_FROM_FLOP = 1e14  # or that much arithmetic, where its time is not known
 
 
@@ -48,6 +49,15 @@ def resolve(recipe: Recipe, device: torch.device, group: Group) -> Recipe:
         raise RecipeError("train.compile: there is no C++ compiler here.", hint="Install g++ (llamarium doctor says how), or set false.")
     chosen = group.tell(chosen)
     return recipe.model_copy(update={"train": train.model_copy(update=chosen)})
+
+
+def check_compiling(recipe: Recipe, model: Network, *, asked: bool) -> Recipe:
+    """Only models whose step is one graph are compiled; `asked`: the recipe says so itself, and is not obeyed silently otherwise."""
+    if not recipe.train.compile or model.KIND in COMPILED:
+        return recipe
+    if asked:
+        raise RecipeError(f"train.compile: a model of the kind {model.KIND!r} is not compiled.", hint="Set false, or leave it out.")
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"compile": False})})
 
 
 def _compiler() -> bool:

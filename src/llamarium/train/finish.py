@@ -15,17 +15,17 @@ from llamarium.checkpoint import huggingface, peft, store
 from llamarium.ground import progress
 from llamarium.ground.errors import LlamariumError, ResourceError
 from llamarium.models.model import Network
-from llamarium.train.loop import Speak, patiently, train
+from llamarium.train.loop import Speak, Watch, patiently, train
 from llamarium.train.report import write_report
 from llamarium.train.run import ADAPTER, MODEL, Run
 
 
-def train_to_the_end(run: Run, *, speak: Speak | None = None) -> Path:
+def train_to_the_end(run: Run, *, speak: Speak | None = None, after_step: Watch | None = None) -> Path:
     """Train, then write the model and the report; returns the path of the model. The report is written however the training ends."""
     if run.done:
         progress.say(f"{run.folder} has already reached its end; its model is written again.")
     try:
-        train(run, speak=speak)
+        train(run, speak=speak, after_step=after_step)
     except LlamariumError:
         with contextlib.suppress(ResourceError):  # what stopped the run is what is to be said
             _report(run)

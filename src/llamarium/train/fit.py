@@ -17,6 +17,7 @@ from llamarium.ground import files, progress
 from llamarium.ground.errors import ExistsError
 from llamarium.models.model import Fitted
 from llamarium.models.scoring import log2_probabilities
+from llamarium.tokens.shards import read_shards
 from llamarium.train import build, data
 from llamarium.train.log import RunLog
 from llamarium.train.recipe import Recipe
@@ -37,9 +38,8 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     tokenizer.save(folder / TOKENIZER)
     files.write_text(folder / RECIPE, recipe.dump())
     read = data.load(recipe, texts, tokenizer, folder, begun=(folder / data.TOKENS).is_dir())
-    documents = [
-        np.asarray(shard.document(number)) for source in read.sources for shard in source.rows.shards for number in range(len(shard))
-    ]
+    shards = [shard for place in read.folders for shard in read_shards(place).splits["train"]]
+    documents = [np.asarray(shard.document(number)) for shard in shards for number in range(len(shard))]
     tokens = sum(map(len, documents)) - len(documents)
     progress.say(f"Fitting {recipe.model.family} to {tokens:,} tokens in {len(documents):,} documents …")
     began = time.perf_counter()

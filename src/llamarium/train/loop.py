@@ -24,18 +24,19 @@ from llamarium.train.interrupts import Interrupts, interrupts
 from llamarium.train.objectives import OBJECTIVES, Objective
 from llamarium.train.run import Run
 from llamarium.train.status import Status
-from llamarium.train.validate import Abandoned, validate
+from llamarium.train.validate import Abandoned, scale, validate
 
 Speak = Callable[[Run], str]
 Line = dict[str, Any]  # what the log says of a step
+Watch = Callable[[Run, Line], None]
 Result = TypeVar("Result")
 
 PAUSE = 5.0  # seconds between two tries to write to a full disk
 GROW_SCALE = 2000  # steps in float16 without an overflow, after which its scale is doubled
 
 
-def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Line], None] | None = None) -> None:
-    """Take `run` to its end; `speak` is asked at each validation, `after_step` is told of each step.
+def train(run: Run, *, speak: Speak | None = None, after_step: Watch | None = None) -> None:
+    """Take `run` to its end; `speak` is asked at each validation, `after_step` is told of each step, and its time is not the run's.
 
     Ctrl-C or SIGTERM saves and raises `Interrupted`; a second one ends at once.
     """
@@ -67,20 +68,22 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Callable[[Run, Li
             if run.step % options.validation_interval == 0 or run.ended:
                 try:
                     interrupted.at_once = run.group.size == 1
-                    line["bits_per_byte"] = validate(run, stop=stop)
+                    line[scale(run)] = validate(run, stop=stop)
                     interrupted.at_once = False
                 except (Abandoned, KeyboardInterrupt):
                     break
-                run.note_validation(line["bits_per_byte"])
+                run.note_validation(line[scale(run)])
                 machine.memory(run)
             run.line = None
             run.log.write(**line, seconds=round(run.seconds, 3))
-            if "bits_per_byte" in line and speak is not None:
+            if scale(run) in line and speak is not None and run.model.KIND != "encoder":
                 run.log.event(run.step, "sample", run.compute(speak, run))
             if run.step % options.save_every == 0 or run.ended or run.is_best_now:
                 status.saved, saved = _save(run, stop), run.samples_consumed
             if after_step is not None:
+                watched = time.perf_counter()
                 after_step(run, line)
+                began += time.perf_counter() - watched
             status.show(line)
         if not run.done or run.samples_consumed != saved:  # the last batch may have been passed over
             _save(run, stop)

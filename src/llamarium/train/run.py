@@ -156,8 +156,8 @@ class Run:
             part = documents[start : start + size]
             # What fills a row up is behind everything, sees it and is seen by nobody: it needs no mask.
             several = ((part != part[:, :1]) & (part != -1)).any()
-            cut = (inputs[start : start + size], targets[start : start + size], part if several else None)
-            parts.append(Batch(*(None if each is None else each.to(self.device) for each in cut), self.marks))  # type: ignore[arg-type]
+            here, there = (each[start : start + size].to(self.device) for each in (inputs, targets))
+            parts.append(Batch(here, there, part.to(self.device) if several else None, self.marks))
         return parts, int((targets != IGNORED).sum())
 
     def pass_over(self) -> None:
@@ -337,12 +337,14 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
                 files.remove_leftovers(place)
         elif group.is_first and folder.exists():
             _clear(folder)
+    asked = recipe.train.compile is True
     recipe = compute.resolve(recipe, device, group)
     precision = compute.dtype(recipe.train.precision)
     seed_all(recipe.seed)  # here, because measuring the fast type draws numbers, and a resume does not measure again
     with group.together():
         texts = data.open_texts(recipe)
         model, tokenizer, stop_ids = build.model_and_tokenizer(recipe, texts, folder / TOKENIZER if existing else None, place="meta")
+    recipe = compute.check_compiling(recipe, model, asked=asked)
     tokens = 0 if existing else resources.token_bytes(recipe, texts, tokenizer.vocab_size)
     recipe = resources.check(recipe, model, folder, device, tokens=tokens, group=group)
     if model.device.type == "meta":  # nothing was drawn for it

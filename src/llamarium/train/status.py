@@ -12,6 +12,7 @@ from typing import Any
 from llamarium.ground import progress
 from llamarium.ground.device import memory
 from llamarium.train.run import Run
+from llamarium.train.validate import scale
 
 
 class Status:
@@ -19,7 +20,7 @@ class Status:
 
     def __init__(self, run: Run) -> None:
         self.run, self.saved = run, "none yet"
-        self.bits: float | None = None
+        self.score: float | None = None
         self._share = run.share()
         self._start, self._tokens = run.seconds, run.tokens
         self._task = progress.task("training", 1.0)
@@ -34,12 +35,11 @@ class Status:
 
     def show(self, line: dict[str, Any]) -> None:
         """Say how it stands after a step."""
-        self.bits = line.get("bits_per_byte", self.bits)
-        bits = "" if self.bits is None else f"  {self.bits:.3f} bits per byte"
+        self.score = line.get(scale(self.run), self.score)
+        score = "" if self.score is None else f"  {self.score:.3f} {scale(self.run).replace('_', ' ')}"
         speed = (self.run.tokens - self._tokens) / max(1e-9, self.run.seconds - self._start)
-        note = (
-            f"step {self.run.step}  loss {line['loss']:.3f}{bits}  {speed:,.0f} tokens/s  {progress.size(memory()[0])}  saved: {self.saved}"
-        )
+        where = f"step {self.run.step}  loss {line['loss']:.3f}{score}"
+        note = f"{where}  {speed:,.0f} tokens/s  {progress.size(memory()[0])}  saved: {self.saved}"
         share = self.run.share()
         self._work.advance(share - self._share, note=note)
         self._share = share
