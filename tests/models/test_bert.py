@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from llamarium.checkpoint import huggingface
 from llamarium.ground.errors import BadFileError, UsageError
@@ -166,6 +168,25 @@ def test_padding_is_a_document_of_its_own(name: str, tmp_path: Path) -> None:
     assert (found - expected)[mask].abs().max() <= TOLERANCE
     unmasked = ours_of(load(tmp_path), padded)
     assert (unmasked - expected)[1, :13].abs().max() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # the compiler looks at all inputs
+def test_a_compiled_block_that_is_run_again_finds_what_it_found() -> None:
+    """Documents packed into a row, blocks compiled, and their states recomputed in the backward pass."""
+    torch.manual_seed(0)
+    model, ids = bert.Model(bert.TINY), IDS % 64
+    model.initialize()
+    documents = torch.repeat_interleave(torch.arange(4), 10).expand(2, 40)
+
+    def gradients() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(model(ids, Packed(documents)).logsumexp(-1).sum(), list(model.parameters()))
+
+    expected = gradients()
+    torch._dynamo.reset()
+    for block in model.blocks:
+        compiled = torch.compile(block.forward, fullgraph=True, backend="aot_eager")
+        block.forward = partial(checkpoint, compiled, use_reentrant=False)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(gradients(), expected, strict=True))
 
 
 # --- folders as they were written at other times ---

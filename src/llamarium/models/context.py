@@ -98,7 +98,8 @@ class Packed(Dense):
         first[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
         self.positions_BT = place - torch.where(first, place, 0).cummax(dim=1).values
         # Made here and not by the first layer: a compiled block that is run again in the backward pass must find what it found.
-        self._masks[True, None, None] = self._visible(True, None, None)
+        for causal in (True, False):
+            self._masks[causal, None, None] = self._visible(causal, None, None)
 
     def _visible(self, causal: bool, window: int | None, chunk: int | None) -> Tensor:
         same = self.documents_BT[:, :, None] == self.documents_BT[:, None, :]
