@@ -397,6 +397,13 @@ def test_greedy_generation_agrees_both_ways(name: str, tmp_path: Path) -> None:
         assert written[0].tolist() == [0, *found.token_ids]
 
 
+def test_what_a_text_begins_with_is_written_along(tmp_path: Path) -> None:
+    huggingface.save_folder(tmp_path, fresh(start_id=9, encoder_layers=2), TOKENIZER)  # transformers caches as many layers as read
+    assert load(tmp_path).model.config.start_id == 9
+    with torch.inference_mode():
+        assert reload(tmp_path).generate(SOURCE[:1], max_new_tokens=1)[0, 0] == 9
+
+
 def test_a_text_is_read_and_one_is_written(tmp_path: Path) -> None:
     """From words to words, with the end that the tokenizer puts behind a source and the end at which the model stops."""
     import transformers
