@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import itertools
 import math
@@ -126,6 +127,13 @@ def test_a_prefix_is_as_probable_as_all_sentences_that_begin_with_it(grammar: Gr
             before = words[:length]
             expected = [sentences.get(before, 0), *(prefixes[*before, word] for word in range(1, V))]
             np.testing.assert_allclose(found[length], np.array(expected) / prefixes[before], atol=1e-6)
+
+
+def test_control_prefixes_without_what_is_down_the_left_edge_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules_of = Model._rules_of
+    monkeypatch.setattr(Model, "_rules_of", lambda self: dataclasses.replace(rules_of(self), corners=rules_of(self).closure))
+    with pytest.raises(AssertionError):
+        test_left_recursion_and_rules_that_call_themselves()
 
 
 @given(finite)
@@ -448,6 +456,17 @@ def test_words_of_several_ids_are_helpers_that_no_one_sees() -> None:
     assert parse.tree == tree  # this grammar is not ambiguous
 
 
+def test_chinese_as_the_concept_page_has_it() -> None:
+    text = (
+        '句 -> 名 谓 "。" [0.8] | 谓 "！" [0.2]\n名 -> "猫" [0.4] | "狗" [0.4] | 谓 "的" 名 [0.2]\n谓 -> "看见" 名 [0.6] | "睡觉" [0.4]\n'
+    )
+    model = Model.from_grammar(read_grammar(text, TOKENIZER), vocab_size=TOKENIZER.vocab_size)
+    assert write_grammar(model.grammar(), TOKENIZER) == text
+    parse = model.parse(TOKENIZER.encode("看见猫的狗睡觉。"))
+    assert parse is not None
+    assert write_tree(parse.tree, TOKENIZER) == "(句 (名 (谓 看见 (名 猫)) 的 (名 狗)) (谓 睡觉) 。)"
+
+
 def test_chinese_from_trees() -> None:
     trees = read_trees("(句 (名 猫) (谓 (动 看见) (名 狗))) (句 (名 狗) (谓 睡觉))", TOKENIZER)
     model = Model.from_grammar(from_trees(trees), vocab_size=TOKENIZER.vocab_size)
@@ -500,6 +519,11 @@ def test_rules_that_never_end_are_refused() -> None:
     with pytest.raises(RuntimeError, match="never come to an end"):
         model.load_state_dict(state)
     assert model.log2_prob([1]) == -2
+    hardly = {**state, "weights": torch.tensor([1.0, 1e-17]).double()}
+    with pytest.raises(RuntimeError, match="all but never come to an end"):
+        model.load_state_dict(hardly)
+    with pytest.raises(UsageError, match="all but never come to an end"):
+        exact(Grammar((Rule("S", ("S", 1), 1.0), Rule("S", (1,), 1e-17))))
 
 
 @pytest.mark.parametrize(
@@ -509,6 +533,7 @@ def test_rules_that_never_end_are_refused() -> None:
         {"symbols": 0},
         {"symbols": 10_000},
         {"names": ("S",)},
+        {"names": ("A B",), "symbols": 1},
         {"ends": ()},
         {"ends": (64,)},
         {"ends": (1, 1)},

@@ -41,8 +41,10 @@ MAX_SYMBOLS = 512
 MAX_FITTED = 128  # symbols of a grammar that is fitted from nothing: their cube is two million rules
 BATCH_NUMBERS = 1 << 22  # of a table over some sentences: 32 MB
 NONE = -1  # in the place of a symbol or a word that a rule has not
+TRIES = 1000  # at a sentence that is not too long
 
 Sentences = Counter[tuple[int, ...]]
+Nodes = list[tuple[int, list[int]]]  # of a tree: a symbol, and the numbers of its children, or NONE - word
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Config:
             raise ValueError(f"symbols must be from 1 to {MAX_SYMBOLS}, not {self.symbols}")
         if self.names and (len(self.names) != self.symbols or len(set(self.names)) != self.symbols):
             raise ValueError(f"names must be {self.symbols} different ones, as symbols says")
+        if self.names and _names_helper(self.names[0]):
+            raise ValueError(f"names begin with {self.names[0]!r}, which cannot be the start's")
         if not self.ends or len(set(self.ends)) != len(self.ends) or not all(0 <= end < self.vocab_size for end in self.ends):
             raise ValueError(f"ends must be different ids from 0 to {self.vocab_size - 1}, at least one, not {self.ends}")
         if not 1 <= self.longest <= 1024:
@@ -251,6 +255,8 @@ class Model(model.Fitted):
         rows += [row for _, row in sorted(helpers, reverse=True)]  # a helper's parts come after it
         made.rules = torch.tensor(rows)
         made.weights = torch.tensor([rule.weight for rule in grammar.rules] + [1.0] * len(helpers), dtype=torch.float64)
+        if wrong := _fault(made.rules, made.weights, made.config):
+            raise UsageError(f"The grammar's {wrong}.", hint="Give those that come to an end more weight.")
         return made
 
     def grammar(self) -> Grammar:
@@ -274,7 +280,7 @@ class Model(model.Fitted):
         return self.config.names[symbol] if self.config.names else f"N{symbol}" if symbol else "S"
 
     def _is_helper(self, symbol: int) -> bool:
-        return " " in self._name(symbol) or self._name(symbol).startswith("<")
+        return _names_helper(self._name(symbol))
 
     # --- fitted to text ---
 
@@ -714,8 +720,9 @@ class Model(model.Fitted):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-Nodes = list[tuple[int, list[int]]]  # of a tree: a symbol, and the numbers of its children, or NONE - word
-TRIES = 1000
+def _names_helper(name: str) -> bool:
+    """Whether a symbol stands for a part of a longer rule; no grammar that was written has such names."""
+    return " " in name or name.startswith("<")
 
 
 def _grown(nodes: Nodes, parent: int, symbol: int) -> int:
@@ -787,6 +794,12 @@ def _fault(rules: Tensor, weights: Tensor, config: Config) -> str:
         finite[left[finite[first] & finite[below] & (weights > 0)]] = True
     if not finite[:K][used].all():
         return "rules have symbols that never come to an end in words"
+    try:
+        made = _Rules.of(rules, weights, symbols=K, vocab_size=config.vocab_size)
+    except RuntimeError:  # a matrix that has no inverse
+        return "rules have symbols that all but never come to an end in words"
+    if not (made.corners.isfinite().all() and made.closure.isfinite().all()):
+        return "rules have symbols that all but never come to an end in words"
     return ""
 
 
