@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.utils.rnn import PackedSequence
 
 import llamarium
 from llamarium.checkpoint import huggingface
@@ -217,25 +216,19 @@ def test_a_text_that_starts_anew_remembers_nothing() -> None:
     assert torch.equal(logits_of(model, ids, context), logits_of(model, ids, context))
 
 
-def test_whole_rows_are_one_call_and_so_are_packed_ones() -> None:
+def test_all_rows_run_on_together_until_a_text_starts_in_any() -> None:
     model, ids = model_of(), ids_of(2, T)
-    calls: list[type] = []
-    for block in model.blocks:
-        cells = block.get_submodule("cells")
-        cells.register_forward_hook(lambda _, inputs, __: calls.append(type(inputs[0])))
+    calls: list[tuple[int, ...]] = []
+    cells = model.blocks[0].get_submodule("cells")
+    cells.register_forward_hook(lambda _, inputs, __: calls.append(tuple(inputs[0].shape[:2])))
     logits_of(model, ids)
     logits_of(model, ids, Packed(torch.zeros_like(ids)))
-    assert calls == [Tensor] * 4
-    logits_of(model, ids, Packed(torch.arange(T).expand(2, T) // 5))
-    assert calls[4:] == [PackedSequence] * 2
-
-
-def test_parts_hold_each_token_once_and_no_padding() -> None:
-    parts = lstm.cut(torch.tensor([[False, True, False], [True, False, False]]))
-    assert parts.order.tolist() == [3, 1, 0, 4, 2, 5]
-    assert parts.sizes.tolist() == [3, 2, 1]
-    assert torch.equal(parts.order[parts.back], torch.arange(6).view(2, 3))
-    assert (parts.first.tolist(), parts.last.tolist()) == ([2, 0], [1, 0])
+    assert calls == [(2, T)] * 2
+    documents = torch.zeros(2, T, dtype=torch.long)
+    documents[0, 5:] = 1
+    documents[1, 7:] = 1
+    logits_of(model, ids, Packed(documents))
+    assert calls[2:] == [(2, 5), (2, 2), (2, T - 7)]
 
 
 # --- how the arithmetic is done ---

@@ -52,6 +52,10 @@ class Numbers:
     def digests(self) -> list[str]:
         return []
 
+    @property
+    def num_documents(self) -> int:
+        return 1
+
     def row(self, number: int) -> Row:
         raise AssertionError("these rows have no content")
 

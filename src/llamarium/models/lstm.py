@@ -19,6 +19,7 @@ Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735), with the forge
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,7 +27,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from llamarium.models import model
 from llamarium.models.model import Context
@@ -82,39 +82,18 @@ class Config:
             return Model(self).num_parameters()
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Rows cut where texts start, the longest part first, so that no cell works on padding.
+def columns(starts_BT: Tensor) -> list[int]:
+    """The places, but the first, at which a text starts in any row: between two of them all rows run on.
 
-    `order`: the places of tokens in the flattened rows as the cells read them, the first of each part, then the second of each that
-    has one, and so on; `back` undoes it. `sizes`: how many parts have a first token, a second one, …; it lies on the CPU, where
-    `PackedSequence` wants it. `first` and `last`: the part with which each row begins, and that with which it ends.
+    >>> columns(torch.tensor([[True, False, True, False], [True, False, False, False]]))
+    [2]
     """
-
-    order: Tensor
-    back: Tensor
-    sizes: Tensor
-    first: Tensor
-    last: Tensor
-
-
-def cut(starts_BT: Tensor) -> Parts:
-    """Parts of rows; a row begins one whether or not `starts_BT` says so.
-
-    >>> cut(torch.tensor([[True, False, True, False, False]])).order
-    tensor([2, 0, 3, 1, 4])
-    """
-    B, T = starts_BT.shape
-    starts = starts_BT.clone()
-    starts[:, 0] = True
-    begins = starts.flatten().nonzero()[:, 0]
-    part = starts.flatten().cumsum(0) - 1  # of each token
-    place = torch.arange(B * T, device=starts.device) - begins[part]
-    lengths = torch.bincount(part)
-    rank = lengths.argsort(descending=True, stable=True).argsort()
-    order = (place * len(lengths) + rank[part]).argsort()
-    ranks_BT = rank[part].view(B, T)
-    return Parts(order, order.argsort().view(B, T), torch.bincount(place).cpu(), ranks_BT[:, 0], ranks_BT[:, -1])
+    if starts_BT.shape[1] == 1:
+        return []
+    try:
+        return [int(place) for place in starts_BT[:, 1:].any(dim=0).nonzero()[:, 0] + 1]
+    except RuntimeError:  # tensors without memory have no values; the whole takes as much memory as its stretches
+        return []
 
 
 class Layer(nn.Module):
@@ -131,24 +110,23 @@ class Layer(nn.Module):
         )
         self.dropout = config.dropout if layer < config.layers - 1 else 0.0
 
-    def forward(self, x_BTD: Tensor, state_BSD: Tensor | None, parts: Parts | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x_BTD: Tensor, state_BSD: Tensor | None, starts_BT: Tensor, cuts: list[int]) -> tuple[Tensor, Tensor]:
         if state_BSD is None:
             state_BSD = x_BTD.new_zeros(len(x_BTD), 2 if self.config.cell == "lstm" else 1, self.config.width)
         state_BSD = state_BSD.to(x_BTD.dtype)
-        if parts is None:
-            y_BTD, state_BSD = self._run(x_BTD, state_BSD)
-        else:
-            state_NSD = state_BSD.new_zeros(int(parts.sizes[0]), *state_BSD.shape[1:]).index_copy(0, parts.first, state_BSD)
-            y, state_NSD = self._run(PackedSequence(x_BTD.flatten(0, 1)[parts.order], parts.sizes), state_NSD)
-            y_BTD, state_BSD = y.data[parts.back], state_NSD[parts.last]
-        return F.dropout(y_BTD.contiguous(), self.dropout, self.training), state_BSD
+        found = []
+        for first, last in itertools.pairwise((0, *cuts, x_BTD.shape[1])):
+            state_BSD = state_BSD.masked_fill(starts_BT[:, first, None, None], 0)
+            y_BTD, state_BSD = self._run(x_BTD[:, first:last], state_BSD)
+            found.append(y_BTD)
+        return F.dropout(torch.cat(found, dim=1), self.dropout, self.training), state_BSD
 
-    def _run(self, x: Any, state_NSD: Tensor) -> tuple[Any, Tensor]:
-        """The fused kernel over rows (a tensor) or parts (a `PackedSequence`), from a state to a state."""
-        state = state_NSD.transpose(0, 1)[:, None].contiguous()  # (S, 1, N, D)
+    def _run(self, x_BTD: Tensor, state_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """The fused kernel over a stretch, from a state to a state."""
+        state = state_BSD.transpose(0, 1)[:, None].contiguous()  # (S, 1, B, D)
         with _arithmetic(state.device):
-            y, last = self.cells(x, (state[0], state[1]) if self.config.cell == "lstm" else state[0])
-        return y, torch.stack([kept[0] for kept in (last if self.config.cell == "lstm" else (last,))], dim=1)
+            y_BTD, last = self.cells(x_BTD, (state[0], state[1]) if self.config.cell == "lstm" else state[0])
+        return y_BTD, torch.stack([kept[0] for kept in (last if self.config.cell == "lstm" else (last,))], dim=1)
 
 
 def _arithmetic(device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -188,30 +166,17 @@ class Model(model.Network):
                     nn.init.ones_(parameter[width : 2 * width])  # gates lie as input, forget, cell, output
 
     def hidden(self, ids_BT: Tensor, context: Context) -> Tensor:
-        starts_BT = context.positions_BT == 0
-        parts = None if _whole(starts_BT) else cut(starts_BT.expand(ids_BT.shape))
+        starts_BT = (context.positions_BT == 0).expand(ids_BT.shape)
+        cuts = columns(starts_BT)
         x_BTD: Tensor = self.embed(ids_BT)
         for layer, block in enumerate(self.blocks):
-            state_BSD = context.state(layer)
-            if state_BSD is not None:
-                state_BSD = state_BSD.masked_fill(starts_BT[:, :1, None], 0)
             # The state goes in and out by value: a block that is run again in the backward pass must find what it found.
-            x_BTD, state_BSD = block(x_BTD, state_BSD, parts)
+            x_BTD, state_BSD = block(x_BTD, context.state(layer), starts_BT, cuts)
             context.store(layer, state_BSD)
         return x_BTD
 
     def unembed(self, x_BTD: Tensor) -> Tensor:
         return F.linear(x_BTD, self.embed.weight if self.head is None else self.head.weight)
-
-
-def _whole(starts_BT: Tensor) -> bool:
-    """Whether no text starts within these rows."""
-    if starts_BT.shape[1] == 1:
-        return True
-    try:
-        return not starts_BT[:, 1:].any()
-    except RuntimeError:  # tensors without memory have no values; parts would take as much memory as the whole
-        return True
 
 
 TINY = Config(vocab_size=64, width=32, layers=2)

@@ -44,6 +44,10 @@ class NumberedRows(Protocol):
     def digests(self) -> list[str]:
         """A digest of each shard."""
 
+    @property
+    def num_documents(self) -> int:
+        """Documents of all shards."""
+
     def row(self, number: int) -> Row:
         """Inputs, targets and document numbers of one row, each (T,)."""
 

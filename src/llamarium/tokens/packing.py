@@ -105,6 +105,11 @@ class PackedRows:
         return int(self.row_starts[-1])
 
     @property
+    def num_documents(self) -> int:
+        """Documents of all shards."""
+        return sum(map(len, self.shards))
+
+    @property
     def num_targets(self) -> int:
         """Targets of all rows that are not `IGNORED`."""
         return int(self.target_starts[-1])

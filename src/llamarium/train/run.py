@@ -91,6 +91,11 @@ class Run:
         """What its tokenizer has to stand for what an objective leaves out."""
         return marks(self.tokenizer)
 
+    @cached_property
+    def packs(self) -> bool:
+        """Whether rows may hold several documents."""
+        return any(source.rows.num_documents > 1 for source in self.order.sources)
+
     @property
     def num_steps(self) -> int | None:
         """Steps of the run; fewer than the recipe says where the data may not be repeated so often. None where a time decides."""
@@ -155,7 +160,8 @@ class Run:
         for start in range(0, count, size):
             part = documents[start : start + size]
             # What fills a row up is behind everything, sees it and is seen by nobody: it needs no mask.
-            several = ((part != part[:, :1]) & (part != -1)).any()
+            # A compiled step would be compiled again for the other form: there all have one form.
+            several = self.packs if train.compile else ((part != part[:, :1]) & (part != -1)).any()
             here, there = (each[start : start + size].to(self.device) for each in (inputs, targets))
             parts.append(Batch(here, there, part.to(self.device) if several else None, self.marks))
         return parts, int((targets != IGNORED).sum())

@@ -238,10 +238,12 @@ class Ladder:
             rung,
             tokens=self.out / TOKENS,
             tokenizer=self.out / TOKENIZER,
+            vocab_size=tokenizer.vocab_size,
             size=self.size,
             seed=seed,
             length=length,
             precision=self.results["machine"]["precision"],
+            compiled=True,
         )
         if self._done("rungs", described.name):
             return

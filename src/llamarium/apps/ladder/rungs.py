@@ -16,6 +16,9 @@ from llamarium.train import recipe
 from llamarium.train.recipe import Recipe, parse_size
 
 
+BATCH, SEQUENCE = 4096, 256  # tokens of a step and of a row
+
+
 @dataclass(frozen=True)
 class Rung:
     """One model of the ladder. `fields` are those of its family's config; `grouped`: query heads share a key and value head."""
@@ -26,7 +29,7 @@ class Rung:
     family: str
     fields: dict[str, Any] = field(default_factory=dict)
     grouped: bool = False
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     seeds: bool = False  # whether it is trained from several seeds, where several are wanted
 
     @property
@@ -47,7 +50,18 @@ RUNGS = (
 )
 
 
-def describe(rung: Rung, *, tokens: Path, tokenizer: Path, size: str, seed: int, length: dict[str, float | int], precision: str) -> Recipe:
+def describe(
+    rung: Rung,
+    *,
+    tokens: Path,
+    tokenizer: Path,
+    vocab_size: int,
+    size: str,
+    seed: int,
+    length: dict[str, float | int],
+    precision: str,
+    compiled: bool = False,
+) -> Recipe:
     """The recipe of a rung over token shards; `length` is ``{"minutes": …}`` or ``{"tokens": …}``, and nothing to one that counts."""
     values: dict[str, Any] = {
         "name": rung.key if seed == 1 else f"{rung.key}-seed-{seed}",
@@ -56,24 +70,25 @@ def describe(rung: Rung, *, tokens: Path, tokenizer: Path, size: str, seed: int,
         "model": {"family": rung.family, **rung.fields},
     }
     if not rung.counts:
-        values["model"] |= {"size": size, **_grouped(rung, size)}
+        values["model"] |= {"size": size, **_grouped(rung, size, vocab_size)}
         values["train"] = {
             **length,
-            # Small steps and many: a minute is soon over, and a network leaves the stage where it knows which words are frequent late.
-            "batch_tokens": 1024,
-            "sequence_length": 256,
+            "batch_tokens": BATCH,
+            "sequence_length": SEQUENCE,
             "learning_rate": rung.learning_rate,
             "validate_every": 1_000_000,
             "save_every": 1_000_000,
             "precision": precision,
+            "compile": compiled and family(rung.family).Model.KIND == "decoder",
         }
+        values["optimizer"] = {"name": "muon", "schedule": "linear", "warmup": 0.05, "final": 0.0, "weight_decay": 0.1}
     return recipe.build(values, name=rung.name)
 
 
-def _grouped(rung: Rung, size: str) -> dict[str, int]:
+def _grouped(rung: Rung, size: str, vocab_size: int) -> dict[str, int]:
     """Fewer key and value heads than query heads: as many fewer as the smallest number that divides these."""
     if not rung.grouped:
         return {}
-    heads = family(rung.family).Config.sized(parse_size(size), vocab_size=4096, context_length=256).heads
+    heads = family(rung.family).Config.sized(parse_size(size), vocab_size=vocab_size, context_length=SEQUENCE).heads
     divisor = next((number for number in range(2, heads + 1) if heads % number == 0), 1)
     return {"kv_heads": heads // divisor}
