@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,12 @@ from llamarium.text.corpus import open_corpus
 from llamarium.tokens.packing import IGNORED
 from llamarium.train import log, objectives
 from llamarium.train.finish import train_to_the_end
-from llamarium.train.loop import train
+from llamarium.train.loop import Line, train
 from llamarium.train.recipe import Recipe
 from llamarium.train.run import Run, start
 from llamarium.train.validate import validate
 
 Described = Callable[..., Recipe]
-Line = dict[str, Any]
 
 
 def trained(recipe: Recipe, folder: Path, *, resume: bool = False, **options: Any) -> Run:
@@ -333,7 +333,7 @@ TWICE = """
 import os, signal, sys
 from pathlib import Path
 from llamarium.train import recipe
-from llamarium.train.loop import train
+from llamarium.train.loop import Line, train
 from llamarium.train.run import start
 
 def twice(run, line):
@@ -519,12 +519,7 @@ def test_the_best_is_kept_and_is_the_model(described: Described, tmp_path: Path,
     recipe = described(train={"steps": 12, "save_every": 2, "keep": 2, "keep_best": True})
     at: dict[int, dict[str, Tensor]] = {}
     run = start(recipe, tmp_path / "run")
-    loop = train
-    monkeypatch.setattr(
-        "llamarium.train.finish.train",
-        lambda run, speak: loop(run, speak=speak, after_step=lambda run, line: at.update({run.step: weights(run)})),
-    )
-    model = open_model(str(train_to_the_end(run))).model
+    model = open_model(str(train_to_the_end(run, after_step=lambda run, line: at.update({run.step: weights(run)})))).model
     assert [path.name for path in store.steps(run.checkpoints)] == ["step-00000012", "step-00000010", "step-00000004"]
     written = dict(model.named_parameters())
     assert all(torch.equal(tensor, written[name]) for name, tensor in at[4].items())
@@ -573,3 +568,22 @@ def test_samples_are_asked_for_at_each_validation_and_change_nothing(described: 
     assert len({line["detail"] for line in samples}) > 1, "it learns to speak"
     assert [line for line in logged(spoken.folder) if line not in samples] == logged(silent.folder)
     assert_same(trained(described(), tmp_path / "again", speak=speak), spoken)
+
+
+def test_the_time_of_a_watcher_is_not_the_runs(described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.001
+        return now
+
+    def watch(run: Run, line: Line) -> None:
+        nonlocal now
+        now += 100.0
+
+    monkeypatch.setattr("llamarium.train.loop.time", SimpleNamespace(perf_counter=clock))
+    run = start(described(train={"minutes": 1 / 60, "steps": None, "save_every": 1000}), tmp_path / "run")
+    train(run, after_step=watch)
+    assert run.step > 100
+    assert run.seconds < 1.1
