@@ -88,7 +88,7 @@ class Config:
         """The shape nearest to `num_parameters`, embeddings and positions counted."""
 
         def shape(width: int, layers: int) -> Config:
-            heads = width // (64 if width >= 256 else 32)
+            heads = width // (64 if width >= 128 else 32)
             return cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=layers, heads=heads)
 
         return nearest(shape, num_parameters)

@@ -126,7 +126,7 @@ class Config:
         """The shape nearest to `num_parameters` (embeddings and all experts counted), with about as many layers as width / 64."""
 
         def shape(width: int, layers: int) -> Config:
-            heads = width // (64 if width >= 256 else 32)
+            heads = width // (64 if width >= 128 else 32)
             kv_heads = heads // 4 if width >= 1024 and heads % 4 == 0 else heads
             return cls(vocab_size=vocab_size, context_length=context_length, width=width, layers=layers, heads=heads, kv_heads=kv_heads)
 

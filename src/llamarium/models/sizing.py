@@ -21,7 +21,7 @@ class Sized(Protocol):
 
 C = TypeVar("C", bound=Sized)
 
-WIDTHS = (*range(32, 256, 32), *range(256, 8192 + 1, 64))
+WIDTHS = (32, 64, 96, *range(128, 8192 + 1, 64))  # heads of 64 numbers, where there is room for two
 
 
 def nearest(shape: Callable[[int, int], C], num_parameters: float, *, fewest: int = 2, widths_a_layer: float = 64) -> C:

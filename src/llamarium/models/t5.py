@@ -86,7 +86,7 @@ class Config:
         """The shape nearest to `num_parameters`, with as many blocks that write as read. It takes texts beyond `context_length`, too."""
 
         def shape(width: int, layers: int) -> Config:
-            return cls(vocab_size=vocab_size, width=width, encoder_layers=layers, heads=width // (64 if width >= 256 else 32))
+            return cls(vocab_size=vocab_size, width=width, encoder_layers=layers, heads=width // (64 if width >= 128 else 32))
 
         return nearest(shape, num_parameters)
 

@@ -20,6 +20,7 @@ from llamarium.optim.groups import Group, Named, Settings, fused, groups, sharde
 # Of the polynomial ax + bx³ + cx⁵ (Jordan 2024): steep at 0, so that five rounds lift small singular values into about 0.7 … 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
+SMALL = 1 << 18  # numbers of a matrix, up to which it is stepped together with others of its shape
 RMS = 0.2  # of AdamW's usual update (Moonlight, section 2.2)
 
 
@@ -69,25 +70,37 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             if group["orthogonal"]:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._step_matrix(parameter, group)
+                self._step_matrices([parameter for parameter in group["params"] if parameter.grad is not None], group)
         if self._adamw is not None:
             self._adamw.state = self.state
             self._adamw.param_groups = [group for group in self.param_groups if not group["orthogonal"]]
             self._adamw.step()
         return loss
 
-    def _step_matrix(self, parameter: Tensor, group: Group) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        gradient, momentum = parameter.grad, state["momentum_buffer"]
-        assert gradient is not None
-        momentum.mul_(group["momentum"]).add_(gradient)
-        update = orthogonal(gradient.add(momentum, alpha=group["momentum"]))
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(update, alpha=-group["lr"] * RMS * max(parameter.shape[-2:]) ** 0.5)
+    def _step_matrices(self, parameters: list[Tensor], group: Group) -> None:
+        for alike in _alike(parameters):
+            directions = []
+            for parameter in alike:
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                gradient, momentum = parameter.grad, state["momentum_buffer"]
+                assert gradient is not None
+                momentum.mul_(group["momentum"]).add_(gradient)
+                directions.append(gradient.add(momentum, alpha=group["momentum"]))
+            updates = [orthogonal(directions[0])] if len(alike) == 1 else orthogonal(torch.stack(directions))
+            for parameter, update in zip(alike, updates, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * RMS * max(parameter.shape[-2:]) ** 0.5)
+
+
+def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Small matrices of one shape together, all others alone: calls cost small ones more than their arithmetic."""
+    found: dict[Any, list[Tensor]] = {}
+    for number, parameter in enumerate(parameters):
+        alone = parameter.numel() > SMALL or parameter.ndim != 2 or sharded(parameter)
+        found.setdefault(number if alone else parameter.shape, []).append(parameter)
+    return list(found.values())
 
 
 def orthogonal(x_MN: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from llamarium.train import recipe
 from llamarium.train.recipe import Recipe, parse_size
 
 
-BATCH, SEQUENCE = 4096, 256  # tokens of a step and of a row
+BATCH, SEQUENCE = 2048, 256  # tokens of a step and of a row
 
 
 @dataclass(frozen=True)
