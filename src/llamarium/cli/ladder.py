@@ -26,7 +26,7 @@ def command(
     from llamarium.apps.ladder.climb import Ladder
     from llamarium.apps.ladder.page import lines, write_report
     from llamarium.ground import progress
-    from llamarium.ground.errors import UsageError
+    from llamarium.ground.errors import Interrupted, UsageError
     from llamarium.text.corpus import open_corpus
     from llamarium.train.recipe import parse_size
 
@@ -44,7 +44,12 @@ def command(
         seeds=seeds,
         catalogue=None if catalogue == "none" else catalogue,
     )
-    results = ladder.climb(resume=resume)
+    try:
+        results = ladder.climb(resume=resume)
+    except Interrupted:
+        if ladder.results["rungs"]:
+            progress.say(f"The report so far: {write_report(out, ladder.results)}")
+        raise
     progress.say(f"The report: {write_report(out, results)}")
     if json:
         print_json(results)

@@ -7,17 +7,19 @@ Does not know: how it is shown.
 
 from __future__ import annotations
 
-import math
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from llamarium.apps.ladder import catalogue
-from llamarium.apps.ladder.rungs import RUNGS, Rung, describe
+from llamarium.apps.ladder import catalogue, pace
+from llamarium.apps.ladder.pace import Pace
+from llamarium.apps.ladder.rungs import RUNGS, SEQUENCE, Rung, describe
+from llamarium.checkpoint.catalogue import exists
 from llamarium.checkpoint.open import Opened, open_model
 from llamarium.engine.generate import generate
 from llamarium.engine.sample import Sampling
@@ -25,15 +27,15 @@ from llamarium.evaluate.bits_per_byte import bits_per_byte
 from llamarium.evaluate.compressors import compressed_bits_per_byte
 from llamarium.ground import files
 from llamarium.ground.device import fast_dtype, num_threads, pick_device
-from llamarium.ground.errors import ExistsError, LlamariumError, UsageError
-from llamarium.ground.progress import duration, say
+from llamarium.ground.errors import BadFileError, ExistsError, RecipeError, UsageError
+from llamarium.ground.progress import say
 from llamarium.models import ngram
+from llamarium.models.model import Network
 from llamarium.text.corpus import Corpus
-from llamarium.text.document import Document
 from llamarium.tokens import shards
 from llamarium.tokens.tokenizer import Tokenizer
-from llamarium.tokens.train import train_bpe
-from llamarium.train import finish, loop
+from llamarium.tokens.train import SMALLEST, train_bpe
+from llamarium.train import build, finish, loop
 from llamarium.train.data import Scored
 from llamarium.train.fit import fit
 from llamarium.train.log import read as read_log
@@ -43,10 +45,14 @@ from llamarium.train.validate import validate
 
 RESULTS, TOKENIZER, TOKENS, READER = "ladder.json", "tokenizer", "tokens", "reader"
 POINTS = (0.04, 0.1, 0.2, 0.35, 0.5, 0.75)  # shares of a rung's time at which it is judged on its way, beside its end
-VALIDATION_BYTES = 300_000  # at most
-SCORING = 1 / 15  # share of the time for scoring the catalogue's model once
-OVERHEAD = 7.0  # seconds that a rung takes beside its time: building, the last validation, a sample, saving
+VALIDATION_BYTES = (8_000, 300_000)  # at least, at most
+JUDGING = 1 / 6  # share of the time, at most, for judging all networks as often as they are
+PATIENCE = 10.0  # seconds, at most, for judging a network once: who asks to stop waits for it
+SCORING = 1 / 15  # and for scoring the catalogue's model once
+MEASURED = 4_000  # characters that show how fast a model scores
 SAMPLE_TOKENS = 80
+COMPRESSORS: tuple[Literal["gzip", "xz"], ...] = ("gzip", "xz")
+COMPILERS = ("c++", "g++", "clang++")
 
 
 @dataclass
@@ -62,25 +68,28 @@ class Ladder:
     seeds: int = 1
     catalogue: str | None = "smollm2-135m-instruct"
     rungs: tuple[Rung, ...] = RUNGS
-    began: float = field(default_factory=time.perf_counter)
     results: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+    took: list[float] = field(default_factory=list)  # wall seconds of each rung that this process has trained
 
     def climb(self, *, resume: bool = False) -> dict[str, Any]:
-        """All rungs; what `ladder.json` holds at the end."""
+        """All rungs; what ``ladder.json`` holds at the end.
+
+        Interrupted at any moment, or killed, it goes on with `resume` and the same settings where it stood.
+        """
         self.begin(resume=resume)
         tokenizer = self.tokenizer()
-        documents = self.validation()
-        self.references(documents)
+        texts = self.validation(tokenizer)
+        self.references(texts)
         self.share_time()
-        jobs = [(rung, seed) for rung in self.rungs for seed in range(1, 1 + (self.seeds if rung.seeds else 1))]
-        left = sum(not rung.counts for rung, _ in jobs) + (self.results["catalogue"] is not None)
-        for rung, seed in jobs:
-            say(self._eta(rung.name if seed == 1 else f"{rung.name}, seed {seed}", left))
-            self.rung(rung, seed, tokenizer, documents)
-            left -= not rung.counts
-        if self.results["catalogue"] is not None:
-            say(self._eta(f"{self.catalogue} reads", left))
-            self.read(documents)
+        for number, (rung, seed) in enumerate(self.jobs, 1):
+            described = self.describe(rung, seed)
+            if not any(entry["key"] == described.name for entry in self.results["rungs"]):
+                say(f"{number} of {len(self.jobs)}: {self.title(rung, seed)}; {self.left(self.jobs[number - 1 :])}.")
+                self.rung(rung, described, texts)
+        if self.results["catalogue"] is not None and "after" not in self.results["catalogue"]:
+            say(f"{self.catalogue} reads; {self.left([])}.")
+            self.read(texts)
         self.results["done"] = True
         self.save()
         return self.results
@@ -88,56 +97,125 @@ class Ladder:
     # --- beginning, or going on ---
 
     def begin(self, *, resume: bool) -> None:
-        """An empty folder, or the results so far of a ladder with the same settings."""
+        """An empty folder, or the results so far of a ladder with the same settings. What cannot come to an end does not begin."""
+        for split, what in (("train", "learn from"), ("valid", "judge by")):
+            if not self.corpus.num_bytes(split):
+                raise UsageError(
+                    f"{self.corpus.folder} has no text to {what}.", hint="`llamarium prepare` a larger text: it sets some aside."
+                )
+        automatic = 1024 if self.corpus.num_bytes("train") < 4_000_000 else 4096
         settings: dict[str, Any] = {
             "corpus": str(self.corpus.folder.resolve()),
+            "corpus_sha256": self.corpus.digest,
             "minutes": self.minutes,
             "tokens": self.tokens,
             "size": self.size,
-            "vocab_size": self.vocab_size or (2048 if self.corpus.num_bytes("train") < 4_000_000 else 4096),
+            "vocab_size": self.vocab_size or automatic,
             "seeds": self.seeds,
             "catalogue": self.catalogue,
             "rungs": [rung.key for rung in self.rungs],
         }
-        there = self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir()))
-        if there and not resume:
+        if settings["vocab_size"] < SMALLEST:
+            raise UsageError(f"A vocabulary needs at least {SMALLEST} pieces, not {self.vocab_size}.", hint="Try --vocab-size 2048.")
+        if self.out.exists() and not (self.out.is_dir() and all(path.name.startswith(files.TEMPORARY) for path in self.out.iterdir())):
+            self._go_on(settings, resume=resume)
+            return
+        missing = "" if self.catalogue is None else catalogue.missing(self.catalogue)
+        self.results = {
+            "settings": settings,
+            "machine": {
+                "threads": num_threads(),
+                "torch": torch.__version__,
+                "precision": str(fast_dtype(pick_device("auto"))).removeprefix("torch."),
+                "compiled": self.worth_compiling(),
+            },
+            "references": [],
+            "rungs": [],
+            "catalogue": None if self.catalogue is None or missing else {"name": self.catalogue},
+            "catalogue_missing": missing,
+            "done": False,
+            "pieces": settings["vocab_size"],
+        }
+        self.check_shapes()
+        self.save()
+        if missing:
+            say(missing)
+
+    def check_shapes(self) -> None:
+        """Whether every network can be built in this size; the embedding alone may be more."""
+        for rung in self.rungs:
+            if rung.counts:
+                continue
+            try:
+                build.shaped(self.describe(rung, 1), self.results["pieces"], place="meta")
+            except (ValueError, RecipeError) as error:
+                why = error.message if isinstance(error, RecipeError) else f"{error}."
+                hint = f"Choose another --size, or fewer pieces than {self.results['pieces']:,} with --vocab-size."
+                raise UsageError(f"{rung.name} cannot have the size {self.size}: {why}", hint=hint) from None
+
+    def _go_on(self, settings: dict[str, Any], *, resume: bool) -> None:
+        if not resume:
             raise ExistsError(f"{self.out} exists.", hint="Go on with --resume, or name another folder with --out.")
-        if there:
-            if not (self.out / RESULTS).is_file():
-                raise ExistsError(f"{self.out} exists and is no ladder.", hint="Name another folder with --out.")
-            self.results = files.read_json(self.out / RESULTS)
-            then = self.results["settings"]
-            if changed := [key for key in settings if settings[key] != then.get(key)]:
-                raise UsageError(
-                    f"{self.out} was begun with another {changed[0]} ({then.get(changed[0])}).", hint="Give it the same settings."
-                )
-        else:
-            device = pick_device("auto")
-            self.results = {
-                "settings": settings,
-                "machine": {
-                    "threads": num_threads(),
-                    "torch": torch.__version__,
-                    "precision": str(fast_dtype(device)).removeprefix("torch."),
-                },
-                "references": [],
-                "rungs": [],
-                "catalogue": None if self.catalogue is None else {"name": self.catalogue},
-                "done": False,
-            }
-            self.save()
-        self.vocab_size = settings["vocab_size"]
+        if not (self.out / RESULTS).is_file():
+            raise ExistsError(f"{self.out} exists and is no ladder.", hint="Name another folder with --out.")
+        found = files.read_json(self.out / RESULTS)
+        expected = {"settings": dict, "machine": dict, "references": list, "rungs": list}
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in expected.items()):
+            raise BadFileError(self.out / RESULTS, "is not what a ladder writes.", hint="Name another folder with --out.")
+        for key, now in settings.items():
+            if now != (then := found["settings"].get(key)):
+                hint = "Give it the settings that it began with, or name another folder with --out."
+                raise UsageError(f"{self.out} was begun with another {key} ({then}).", hint=hint)
+        self.results = found
+        files.remove_leftovers(self.out)
+        if found.get("catalogue_missing"):
+            say(found["catalogue_missing"])
 
     def save(self) -> None:
         """Write down what is known."""
         files.write_json(self.out / RESULTS, self.results)
 
-    def _eta(self, name: str, left: int) -> str:
-        seconds = self.results.get("seconds_a_rung")
-        return f"{name}: {left} trained rungs to go" + (f", about {duration(left * (seconds + OVERHEAD))}." if seconds else ".")
+    # --- what is to be done ---
 
-    def _done(self, kind: str, key: str) -> bool:
-        return any(entry["key"] == key for entry in self.results[kind])
+    @property
+    def jobs(self) -> list[tuple[Rung, int]]:
+        """Every rung with every seed that it is trained from."""
+        return [(rung, seed) for rung in self.rungs for seed in range(1, 1 + (self.seeds if rung.seeds else 1))]
+
+    @property
+    def trained(self) -> int:
+        """How many networks are trained from nothing."""
+        return sum(not rung.counts for rung, _ in self.jobs)
+
+    def describe(self, rung: Rung, seed: int) -> Recipe:
+        """The recipe of a rung; its paths are whole, so that it may be gone on with from another folder."""
+        return describe(
+            rung,
+            tokens=self.out.resolve() / TOKENS,
+            tokenizer=self.out.resolve() / TOKENIZER,
+            vocab_size=self.results["pieces"],
+            size=self.size,
+            seed=seed,
+            length={"minutes": self.results.get("seconds_a_rung", 60.0) / 60} if self.tokens is None else {"tokens": self.tokens},
+            precision=self.results["machine"]["precision"],
+            compiled=self.results["machine"]["compiled"],
+        )
+
+    def title(self, rung: Rung, seed: int) -> str:
+        """What a rung is called while it is climbed."""
+        return rung.name if seed == 1 else f"{rung.name}, seed {seed}"
+
+    def left(self, jobs: list[tuple[Rung, int]]) -> str:
+        """How much is left when these rungs are, and the catalogue's model after them."""
+        num = sum(not rung.counts for rung, _ in jobs) + (self.results["catalogue"] is not None)
+        known = [self.results[key] for key in ("seconds_a_rung", "seconds_beside") if key in self.results]
+        return pace.left(num, took=self.took, pace=Pace(*known) if known else None)
+
+    def worth_compiling(self) -> bool:
+        """Whether a compiled step makes up for the time that compiling takes; where there is no compiler it cannot be."""
+        seconds = 60 * self.minutes / max(1, self.trained)
+        here = pick_device("auto").type == "cuda" or any(shutil.which(name) for name in COMPILERS)
+        return here and self.tokens is None and seconds >= pace.COMPILE_FROM
 
     # --- what all rungs share ---
 
@@ -145,53 +223,63 @@ class Ladder:
         """A vocabulary learnt from the text, and the text's tokens."""
         place = self.out / TOKENIZER
         if not (self.out / TOKENS / shards.INDEX).is_file():
-            say(f"A vocabulary of {self.vocab_size:,} pieces is learnt …")
-            train_bpe((document.text for document in self.corpus.documents("train")), vocab_size=self.vocab_size).save(place)
+            vocab_size = self.results["settings"]["vocab_size"]
+            say(f"A vocabulary of {vocab_size:,} pieces is learnt …")
+            train_bpe((document.text for document in self.corpus.documents("train")), vocab_size=vocab_size).save(place)
             splits = {split: ((each.id, each.text) for each in self.corpus.documents(split)) for split in ("train", "valid")}
             totals = {split: self.corpus.num_documents(split) for split in splits}
             shards.write_shards(self.out / TOKENS, splits, Tokenizer.load(place), totals=totals)
-        return Tokenizer.load(place)
+        tokenizer = Tokenizer.load(place)
+        self.results["pieces"] = tokenizer.vocab_size  # a short text may have fewer than were wanted
+        return tokenizer
 
-    def validation(self) -> list[Document]:
-        """Documents that everything is judged on: as many as the catalogue's model can score in its share of the time."""
-        documents = list(self.corpus.documents("valid"))
-        if "validation_bytes" not in self.results:
-            budget = VALIDATION_BYTES
-            if self.catalogue is not None and self._find_catalogue(documents):
-                rate = self.results["catalogue"].pop("bytes_per_second")
-                budget = int(min(budget, max(8_000, rate * SCORING * 60 * self.minutes)))
-            self.results["validation_bytes"] = budget
-        chosen: list[Document] = []
+    def validation(self, tokenizer: Tokenizer) -> list[str]:
+        """Documents that everything is judged on: as many as all can be judged by in their share of the time."""
+        documents = [document.text for document in self.corpus.documents("valid")]
+        if "validation" not in self.results:
+            least, most = map(float, VALIDATION_BYTES)
+            sample = "".join(documents)[:MEASURED]
+            rate = self._measure_network(sample, tokenizer)
+            self.results["judging"] = {"bytes_per_second": rate, "times": len(POINTS) + 1}
+            most = min(most, PATIENCE * rate)
+            if self.tokens is None:
+                most = min(most, JUDGING * 60 * self.minutes * rate / max(1, self.trained * (len(POINTS) + 1)))
+            if self.results["catalogue"] is not None:
+                most = min(most, SCORING * 60 * self.minutes * self._measure_catalogue(sample))
+            self.results["validation"] = {"most": int(max(least, most))}
+        chosen: list[str] = []
         total = 0
         for place in np.random.Generator(np.random.PCG64(1)).permutation(len(documents)):
-            size = len(documents[place].text.encode("utf-8", "surrogatepass"))
-            if not chosen or total + size <= self.results["validation_bytes"]:
+            size = num_bytes(documents[place])
+            if size and (not chosen or total + size <= self.results["validation"]["most"]):
                 chosen.append(documents[place])
                 total += size
-        if not total:
-            raise UsageError(f"{self.corpus.folder} has no text to judge by.", hint="`llamarium prepare` sets some aside.")
-        self.results["validation"] = {"documents": len(chosen), "bytes": total}
+        self.results["validation"] |= {"documents": len(chosen), "bytes": total}
+        self.save()
         return chosen
 
-    def _find_catalogue(self, documents: list[Document]) -> bool:
-        """Whether the catalogue's model can be had; then how fast it scores is measured."""
-        assert self.catalogue is not None
-        try:
-            opened = open_model(self.catalogue, dtype=torch.float32, device=pick_device("auto"))
-        except LlamariumError as error:
-            self.results["catalogue"] = None
-            self.results["catalogue_missing"] = f"{error.message} {error.hint}".strip()
-            say(self.results["catalogue_missing"])
-            return False
+    def _measure_network(self, sample: str, tokenizer: Tokenizer) -> float:
+        """Bytes a second that a network of this size scores; the last of the story stands for all."""
+        networks = [rung for rung in self.rungs if not rung.counts]
+        if not networks:
+            return float(VALIDATION_BYTES[1])
+        model = build.shaped(self.describe(networks[-1], 1), tokenizer.vocab_size)
+        assert isinstance(model, Network)
+        model.initialize()
+        model.to(pick_device("auto")).eval()
+        for text in (sample[:400], sample):  # what is asked first also sets things up
+            began = time.perf_counter()
+            bits_per_byte(model, tokenizer, [text], context_length=SEQUENCE, autocast=self.autocast, name="measuring")
+        return num_bytes(sample) / (time.perf_counter() - began)
+
+    def _measure_catalogue(self, sample: str) -> float:
+        """Bytes a second that the catalogue's model scores. It is made ready to read: what cannot be read with is said now."""
+        run = self._reader(minutes=1.0)
+        run.log.close()
         began = time.perf_counter()
-        sample = " ".join(document.text for document in documents)[:4000]
-        bits_per_byte(opened.model, opened.tokenizer, [sample], autocast=self.autocast, name="measuring")
-        seconds = time.perf_counter() - began
-        self.results["catalogue"] |= {
-            "parameters": opened.model.num_parameters(),
-            "bytes_per_second": len(sample.encode("utf-8", "surrogatepass")) / seconds,
-        }
-        return True
+        catalogue.score(run, [sample], name="measuring")
+        self.results["catalogue"]["parameters"] = sum(each.numel() for each in run.model.parameters() if not each.requires_grad)
+        return num_bytes(sample) / (time.perf_counter() - began)
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -199,79 +287,74 @@ class Ladder:
         name = self.results["machine"]["precision"]
         return None if name == "float32" else getattr(torch, name)
 
-    def references(self, documents: list[Document]) -> None:
+    def references(self, texts: list[str]) -> None:
         """Compressors, because a reader understands those."""
-        texts = b"".join(document.text.encode("utf-8", "surrogatepass") for document in documents)
-        train = b"".join(document.text.encode("utf-8", "surrogatepass") for document in self.corpus.documents("train"))
-        for method in ("gzip", "xz"):
-            if not self._done("references", method):
-                began = time.perf_counter()
-                bits = compressed_bits_per_byte(train, texts, method=method)
-                seconds = time.perf_counter() - began
-                self.results["references"].append({"key": method, "name": method, "bits_per_byte": bits, "seconds": round(seconds, 2)})
-                self.save()
-                say(f"{bits:.4f} bits per byte  {method}")
+        done = {each["key"] for each in self.results["references"]}
+        if len(done) == len(COMPRESSORS):
+            return
+        valid = b"".join(map(to_bytes, texts))
+        train = b"".join(to_bytes(document.text) for document in self.corpus.documents("train"))
+        for method in COMPRESSORS:
+            if method in done:
+                continue
+            began = time.perf_counter()
+            bits = compressed_bits_per_byte(train, valid, method=method)
+            seconds = time.perf_counter() - began
+            self.results["references"].append({"key": method, "name": method, "bits_per_byte": bits, "seconds": round(seconds, 2)})
+            self.save()
+            say(f"{bits:.4f} bits per byte  {method}")
 
     def share_time(self) -> None:
         """Divide what is left of the time among the networks: the same wall time for each."""
         if "seconds_a_rung" in self.results or self.tokens is not None:
             return
-        num = sum(self.seeds if rung.seeds else 1 for rung in self.rungs if not rung.counts)
-        fixed = OVERHEAD * num
-        catalogue_ = self.results["catalogue"]
-        if catalogue_ is not None:
-            num += 1
-            fixed += OVERHEAD + 2 * SCORING * 60 * self.minutes
-        left = 60 * self.minutes - (time.perf_counter() - self.began) - fixed
-        self.results["seconds_a_rung"] = max(2.0, left / max(1, num))
+        reads = self.results["catalogue"] is not None
+        judging = self.results["judging"]
+        shared = pace.share(
+            minutes=self.minutes,
+            spent=time.perf_counter() - self.began,
+            rungs=self.trained + reads,
+            judging=judging["times"] * self.results["validation"]["bytes"] / judging["bytes_per_second"],
+            compiled=self.results["machine"]["compiled"],
+            reserved=2 * SCORING * 60 * self.minutes if reads else 0.0,
+        )
+        self.results |= {"seconds_a_rung": shared.learning, "seconds_beside": shared.beside}
         self.save()
-        say(f"{num} rungs are trained for {duration(self.results['seconds_a_rung'])} each.")
+        say(shared.sentence(minutes=self.minutes, rungs=self.trained + reads))
 
     # --- the rungs ---
 
-    def rung(self, rung: Rung, seed: int, tokenizer: Tokenizer, documents: list[Document]) -> None:
-        """Train one rung from one seed, or go on with it."""
-        length: dict[str, float | int] = (
-            {"tokens": self.tokens} if self.tokens is not None else {"minutes": self.results.get("seconds_a_rung", 1) / 60}
-        )
-        described = describe(
-            rung,
-            tokens=self.out / TOKENS,
-            tokenizer=self.out / TOKENIZER,
-            vocab_size=tokenizer.vocab_size,
-            size=self.size,
-            seed=seed,
-            length=length,
-            precision=self.results["machine"]["precision"],
-            compiled=True,
-        )
-        if self._done("rungs", described.name):
-            return
-        result = self._count(described) if rung.counts else self._train(described, tokenizer, documents)
-        opened = open_model(self.out / described.name)
-        if rung.counts:
-            assert isinstance(opened.model, ngram.Model)
-            texts = [document.text for document in documents]
-            result |= {
-                "parameters": opened.model.num_grams(),
-                "bits_per_byte": bits_per_byte(opened.model, tokenizer, texts).bits_per_byte,
-            }
-        entry = {"key": described.name, "rung": rung.key, "name": rung.name, "adds": rung.adds, "family": rung.family, "seed": seed}
-        self.results["rungs"].append({**entry, **result, "sample": sample(opened)})
+    def rung(self, rung: Rung, described: Recipe, texts: list[str]) -> None:
+        """Train one rung, or go on with it, and let it write."""
+        began = time.perf_counter()
+        result = self._count(described, texts) if rung.counts else self._train(described, texts)
+        entry = {"key": described.name, "rung": rung.key, "name": rung.name, "adds": rung.adds, "family": rung.family}
+        self.results["rungs"].append({**entry, "seed": described.seed, **result, "sample": sample(open_model(self.out / described.name))})
         self.save()
-        say(f"{result['bits_per_byte']:.4f} bits per byte  {rung.name}")
+        if not rung.counts:
+            self.took.append(time.perf_counter() - began)
+        say(f"{result['bits_per_byte']:.4f} bits per byte  {self.title(rung, described.seed)}")
 
-    def _count(self, described: Recipe) -> dict[str, Any]:
-        fit(described, self.out / described.name, resume=True)
-        (line,) = (line for line in read_log(self.out / described.name / LOG) if line.get("event") == "fitted")
-        return {"seconds": line["detail"]["seconds"], "tokens": line["detail"]["tokens"], "curve": []}
+    def _count(self, described: Recipe, texts: list[str]) -> dict[str, Any]:
+        folder = self.out / described.name
+        fit(described, folder, resume=True)
+        (line,) = (line for line in read_log(folder / LOG) if line.get("event") == "fitted")
+        opened = open_model(folder)
+        assert isinstance(opened.model, ngram.Model)
+        return {
+            "parameters": opened.model.num_grams(),
+            "seconds": line["detail"]["seconds"],
+            "tokens": line["detail"]["tokens"],
+            "bits_per_byte": bits_per_byte(opened.model, opened.tokenizer, texts).bits_per_byte,
+            "curve": [],
+        }
 
-    def _train(self, described: Recipe, tokenizer: Tokenizer, documents: list[Document]) -> dict[str, Any]:
+    def _train(self, described: Recipe, texts: list[str]) -> dict[str, Any]:
         run = start(described, self.out / described.name, resume=True)
-        texts = [document.text for document in documents]
+        begin, end = run.tokenizer.begin_id, run.tokenizer.end_id
         run.validation = [
-            Scored(np.array([tokenizer.begin_id, *ids, tokenizer.end_id]), len(text.encode("utf-8", "surrogatepass")))
-            for ids, text in zip(tokenizer.encode_batch(texts), texts, strict=True)
+            Scored(np.array([begin, *ids, end]), num_bytes(text))
+            for ids, text in zip(run.tokenizer.encode_batch(texts), texts, strict=True)
         ]
         due = [point for point in POINTS if point > run.share()]
 
@@ -285,46 +368,45 @@ class Ladder:
 
         finish.train_to_the_end(run, after_step=watch)
         lines = read_log(run.folder / LOG)
-        curve = [[line["detail"]["seconds"], line["detail"]["bits_per_byte"]] for line in lines if line.get("event") == "rung"]
         last = next(line for line in reversed(lines) if "bits_per_byte" in line)
-        curve.append([last["seconds"], last["bits_per_byte"]])
+        points = [line["detail"] for line in lines if line.get("event") == "rung"] + [last]
         return {
             "parameters": run.model.num_parameters(),
             "seconds": last["seconds"],
             "tokens": last["tokens"],
             "bits_per_byte": last["bits_per_byte"],
-            "curve": curve,
+            "curve": [[point["seconds"], point["bits_per_byte"]] for point in points],
         }
 
-    def read(self, documents: list[Document]) -> None:
-        """The catalogue's LLaMA, before and after reading this text for as long as any rung was trained."""
+    # --- the catalogue's model ---
+
+    def _reader(self, *, minutes: float) -> Run:
+        """The run in which the catalogue's model reads."""
         assert self.catalogue is not None
-        found = self.results["catalogue"]
-        if "after" in found:
-            return
-        texts = [document.text for document in documents]
-        minutes = self.results.get("seconds_a_rung", 60.0) / 60
-        precision = self.results["machine"]["precision"]
-        run = catalogue.reader(
-            self.catalogue, corpus=self.corpus.folder, minutes=minutes, precision=precision, out=self.out / READER, resume=True
+        name = str(Path(self.catalogue).resolve()) if exists(self.catalogue) else self.catalogue
+        return catalogue.reader(
+            name,
+            corpus=self.corpus.folder.resolve(),
+            minutes=minutes,
+            precision=self.results["machine"]["precision"],
+            out=self.out / READER,
         )
-        if "before" not in found and run.step == 0:
-            before = catalogue.score(run, texts)
-            opened = Opened(self.catalogue, run.model.eval(), run.tokenizer, run.tokenizer.stop_ids)
-            found |= {"before": before.bits_per_byte, "sample_before": sample(opened)}
+
+    def read(self, texts: list[str]) -> None:
+        """The catalogue's LLaMA, before and after reading this text for as long as the rung that was trained longest."""
+        found = self.results["catalogue"]
+        longest = max((entry["seconds"] for entry in self.results["rungs"] if entry["curve"]), default=60.0)
+        run = self._reader(minutes=self.results.get("seconds_a_rung", longest) / 60)
+        if "before" not in found:
+            found |= {"before": catalogue.score(run, texts), "sample_before": sample(catalogue.opened(run))}
             self.save()
-            say(f"{before.bits_per_byte:.4f} bits per byte  {self.catalogue}, as it is")
-        catalogue.read(run, minutes=minutes)
+            say(f"{found['before']:.4f} bits per byte  {self.catalogue}, as it is")
+        catalogue.read(run)
         after = catalogue.score(run, texts)
-        opened = Opened(self.catalogue, run.model, run.tokenizer, run.tokenizer.stop_ids)
-        found |= {
-            "after": after.bits_per_byte,
-            "seconds": round(run.seconds, 3),
-            "tokens": run.tokens,
-            "sample_after": sample(opened),
-        }
+        reading = {"seconds": round(run.seconds, 3), "tokens": run.tokens, "sample_after": sample(catalogue.opened(run))}
+        found |= {"after": after, **reading}
         self.save()
-        say(f"{after.bits_per_byte:.4f} bits per byte  {self.catalogue}, after reading")
+        say(f"{after:.4f} bits per byte  {self.catalogue}, after reading")
 
 
 def sample(opened: Opened) -> str:
@@ -340,16 +422,11 @@ def sample(opened: Opened) -> str:
     return result.text
 
 
-def passed(curve: list[list[float]], level: float) -> float | None:
-    """Seconds after which a curve [(seconds, bits per byte), …] is below `level` and stays there, drawn straight between its points.
+def to_bytes(text: str) -> bytes:
+    """A text in UTF-8; half characters are kept."""
+    return text.encode("utf-8", "surrogatepass")
 
-    >>> passed([[1, 3.0], [3, 2.0]], 2.5), passed([[1, 3.0], [3, 2.0]], 1.0), passed([[1, 3.0]], 4.0)
-    (2.0, None, 1)
-    """
-    above = [place for place, (_, bits) in enumerate(curve) if bits >= level or not math.isfinite(bits)]
-    if not above:
-        return curve[0][0] if curve else None
-    if above[-1] == len(curve) - 1:
-        return None
-    (x, y), (later, lower) = curve[above[-1]], curve[above[-1] + 1]
-    return x + (later - x) * (y - level) / (y - lower) if math.isfinite(y) else later
+
+def num_bytes(text: str) -> int:
+    """The divisor of bits per byte."""
+    return len(to_bytes(text))

@@ -7,10 +7,11 @@ Does not know: how anything was trained.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamarium.apps.ladder.climb import passed
 from llamarium.ground import files
 from llamarium.ground.errors import MissingExtraError
 from llamarium.ground.page import Html, bar, details, element, page, picture, table, tiles
@@ -24,37 +25,31 @@ Results = dict[str, Any]
 
 
 def table_rows(results: Results) -> list[dict[str, Any]]:
-    """Everything on the ladder, the worst first: key, name, bits per byte with the spread over seeds, size, seconds, tokens."""
+    """Everything on the ladder, the worst first: kind, name, bits per byte (with several seeds their mean, and the spread), size, time.
+
+    Kinds: compressor, counts, network, catalogue. Of several seeds the first gives the curve and all that is not a mean.
+    """
+    nothing = {"spread": None, "parameters": None, "tokens": None, "seconds": None}
     rows: list[dict[str, Any]] = [
-        {**each, "bits": each["bits_per_byte"], "spread": None, "parameters": None, "tokens": None, "adds": "a compressor"}
-        for each in results["references"]
+        {**nothing, **each, "kind": "compressor", "bits": each["bits_per_byte"], "adds": "a compressor"} for each in results["references"]
     ]
     by_rung: dict[str, list[dict[str, Any]]] = {}
     for entry in results["rungs"]:
         by_rung.setdefault(entry["rung"], []).append(entry)
     for key, entries in by_rung.items():
         all_bits = [entry["bits_per_byte"] for entry in entries]
-        rows.append(
-            {
-                **entries[0],
-                "key": key,
-                "bits": sum(all_bits) / len(all_bits),
-                "spread": (min(all_bits), max(all_bits)) if len(all_bits) > 1 else None,
-            }
-        )
-    top = results["catalogue"]
-    if top is not None and "before" in top:
-        shared = {"parameters": top.get("parameters"), "spread": None}
-        as_it_is = {"key": "before", "name": top["name"], "adds": "raised on the whole web; as it is", "bits": top["before"]}
-        rows.append({**shared, **as_it_is, "seconds": None, "tokens": None})
-        if "after" in top:
-            after = {
-                "key": "after",
-                "name": f"{top['name']}, after reading",
-                "adds": "continued on this text with LoRA",
-                "bits": top["after"],
-            }
-            rows.append({**shared, **after, "seconds": top["seconds"], "tokens": top["tokens"]})
+        spread = (min(all_bits), max(all_bits)) if len(all_bits) > 1 else None
+        kind = "network" if entries[0]["curve"] else "counts"
+        rows.append({**entries[0], "key": key, "kind": kind, "bits": sum(all_bits) / len(all_bits), "spread": spread})
+    top = results["catalogue"] or {}
+    for key, words, adds in (
+        ("before", "", "raised on the whole web; as it is"),
+        ("after", ", after reading", "continued on this text with LoRA"),
+    ):
+        if key in top:
+            row = {**nothing, "key": key, "kind": "catalogue", "name": f"{top['name']}{words}", "adds": adds, "bits": top[key]}
+            read = {"seconds": top["seconds"], "tokens": top["tokens"]} if key == "after" else {}
+            rows.append({**row, "parameters": top["parameters"], **read})
     return sorted(rows, key=lambda row: -row["bits"])
 
 
@@ -68,19 +63,53 @@ def lines(results: Results) -> list[str]:
     return [*found, *verdicts(results)]
 
 
-def verdicts(results: Results) -> list[str]:
-    """When the best network went past the compressors and the counts, or that it did not."""
-    networks = [entry for entry in results["rungs"] if entry["curve"]]
+@dataclass(frozen=True)
+class Crossing:
+    """The best network and a level reached without gradients: after how many seconds it went past it, None if it has not."""
+
+    over: dict[str, Any]
+    seconds: float | None
+
+
+def crossings(results: Results) -> tuple[str, list[Crossing]]:
+    """The name of the best network, and when it went past each compressor and each model that counts; without one nothing."""
+    rows = table_rows(results)
+    networks = [row for row in rows if row["kind"] == "network"]
     if not networks:
-        return []
-    best = min(networks, key=lambda entry: entry["bits_per_byte"])
-    levels = [(each["name"], each["bits_per_byte"]) for each in results["references"]]
-    levels += [(entry["name"], entry["bits_per_byte"]) for entry in results["rungs"] if not entry["curve"]]
+        return "", []
+    best = networks[-1]
+    return best["name"], [Crossing(row, passed(best["curve"], row["bits"])) for row in rows if row["kind"] in ("compressor", "counts")]
+
+
+def passed(curve: list[list[float]], level: float) -> float | None:
+    """Seconds after which a curve [(seconds, bits per byte), …] is below `level` and stays there, drawn straight between its points.
+
+    >>> passed([[1, 3.0], [3, 2.0]], 2.5), passed([[1, 3.0], [3, 2.0]], 1.0), passed([[1, 3.0]], 4.0)
+    (2.0, None, 1)
+    """
+    above = [place for place, (_, bits) in enumerate(curve) if bits >= level or not math.isfinite(bits)]
+    if not above:
+        return curve[0][0] if curve else None
+    if above[-1] == len(curve) - 1:
+        return None
+    (x, y), (later, lower) = curve[above[-1]], curve[above[-1] + 1]
+    return x + (later - x) * (y - level) / (y - lower) if math.isfinite(y) else later
+
+
+def verdicts(results: Results) -> list[str]:
+    """When the best network went past the compressors and the counts, or that it did not; and what is not there, and why."""
     found = []
-    for name, level in levels:
-        seconds = passed(best["curve"], level)
-        when = f"went past {name} after {duration(seconds)}" if seconds is not None else f"has not gone past {name} ({level:.4f})"
-        found.append(f"{best['name']} {when}.")
+    best, levels = crossings(results)
+    went = [f"{each.over['name']} after {duration(each.seconds)}" for each in levels if each.seconds is not None]
+    stays = [f"{each.over['name']} ({each.over['bits']:.4f})" for each in levels if each.seconds is None]
+    if went:
+        found.append(f"{best}, the best network, went past {', '.join(went)}.")
+    if stays:
+        found.append(f"{best}, the best network, has not gone past {', '.join(stays)} in this time.")
+    if results.get("catalogue_missing"):
+        found.append(results["catalogue_missing"])
+    if not results["done"]:
+        found.append("The ladder was interrupted; --resume goes on with it.")
     return found
 
 
@@ -97,14 +126,14 @@ def render(results: Results) -> str:
     share = f"{duration(per_rung)} each" if per_rung else f"{settings['tokens']:,} tokens each"
     rows = table_rows(results)
     lead = (
-        f"Every network has about {settings['size']} weights, the same {settings['vocab_size']:,} pieces of text, and {share} on "
+        f"Every network has about {settings['size']} weights, the same {results['pieces']:,} pieces of text, and {share} on "
         f"{results['machine']['threads']} threads; all are judged on the same {validation['documents']:,} documents "
         f"({validation['bytes']:,} bytes) that none has read. A compressor's figure says how far plain repetition goes."
     )
     body = [
         element("h1", "The ladder"),
         element("p", lead, class_="lead soft"),
-        tiles([(row["name"], f"{row['bits']:.3f}", "bits per byte") for row in rows[-3:]]),
+        _tiles(rows),
         *(element("p", sentence) for sentence in verdicts(results)),
         *_pictures(results, rows),
         element("h2", "All rungs"),
@@ -115,21 +144,50 @@ def render(results: Results) -> str:
     return page("The ladder · Llamarium", Html("\n").join(body), language="en")
 
 
+def _best(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The best row of a kind, in a list that may be empty."""
+    return [row for row in rows if row["kind"] == kind][-1:]
+
+
+def _tiles(rows: list[dict[str, Any]]) -> Html:
+    """What is seen first: the best of each kind."""
+    notes = {
+        "compressor": "the best compressor",
+        "counts": "the best that counts",
+        "network": "the best network from nothing",
+        "catalogue": "raised elsewhere",
+    }
+    return tiles((row["name"], f"{row['bits']:.3f}", notes[kind]) for kind in notes for row in _best(rows, kind))
+
+
 def _pictures(results: Results, rows: list[dict[str, Any]]) -> list[Html]:
-    networks = [entry for entry in results["rungs"] if entry["curve"] and entry["seed"] == 1]
-    others = [entry for entry in results["rungs"] if entry["curve"] and entry["seed"] != 1]
-    levels = {f"{row['bits']:.3f}  {row['name']}": row["bits"] for row in rows if row["key"] not in {entry["rung"] for entry in networks}}
-    series = {f"{entry['bits_per_byte']:.3f}  {entry['name']}": [tuple(point) for point in entry["curve"]] for entry in networks}
-    faint = {f"{entry['bits_per_byte']:.3f}  {entry['name']}, seed {entry['seed']}": [tuple(p) for p in entry["curve"]] for entry in others}
-    sizes = {f"{row['bits']:.3f}  {row['name']}": [(row["parameters"], row["bits"])] for row in rows if row["parameters"]}
+    def named(row: dict[str, Any]) -> str:
+        return f"{row['bits']:.3f}  {row['name']}"
+
+    by_key = {row["key"]: row for row in rows}
+    story = [by_key[entry["key"]] for entry in results["rungs"] if entry["seed"] == 1]  # a rung has the same colour in both pictures
+    networks, counts = ([row for row in story if row["kind"] == kind] for kind in ("network", "counts"))
+    others = [row for row in rows if row["kind"] in ("compressor", "catalogue")]
+    curves = {named(row): row["curve"] for row in networks}
+    faint = {
+        f"{entry['bits_per_byte']:.3f}  {entry['name']}, seed {entry['seed']}": entry["curve"]
+        for entry in results["rungs"]
+        if entry["seed"] != 1
+    }
+    best, levels = crossings(results)
+    marked = [row["key"] for row in [*(row for row in others if row["key"] == "xz"), *_best(rows, "counts")]]
+    marks = {
+        f"{best} passes {each.over['name']}": [each.seconds] for each in levels if each.over["key"] in marked and each.seconds is not None
+    }
 
     def over_time(width: int, height: int) -> str:
         return line_chart(
-            series | faint,
+            curves | faint,
             title="Bits per byte over time",
             x_label="seconds of training",
             y_label="bits per byte",
-            references=levels,
+            references={named(row): row["bits"] for row in [*counts, *others]},
+            marks=marks,
             log_x=True,
             faint=list(faint),
             width=width,
@@ -138,10 +196,11 @@ def _pictures(results: Results, rows: list[dict[str, Any]]) -> list[Html]:
 
     def over_size(width: int, height: int) -> str:
         return line_chart(
-            sizes,
+            {named(row): [(row["parameters"], row["bits"])] for row in [*networks, *counts]},
             title="Bits per byte over size",
             x_label="weights, or different grams that were counted",
             y_label="bits per byte",
+            references={named(row): row["bits"] for row in others},
             log_x=True,
             width=width,
             height=height,
@@ -158,7 +217,7 @@ def _table(rows: list[dict[str, Any]]) -> Html:
     cells = []
     for row in rows:
         bits = f"{row['bits']:.4f}" + (f" ({row['spread'][0]:.4f} … {row['spread'][1]:.4f})" if row["spread"] else "")
-        who = element("div", element("b", row["name"]), element("small", row["adds"]))
+        who = element("div", element("b", row["name"]), " ", element("small", row["adds"]))
         seconds = "" if row["seconds"] is None else duration(row["seconds"])
         cells.append((who, bits, bar(row["bits"] / most), _short(row["parameters"]), _short(row["tokens"]), seconds))
     return table(cells, ("who", "bits per byte", "", "size", "tokens read", "time"), numbers=(1, 3, 4, 5))
