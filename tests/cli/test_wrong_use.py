@@ -246,6 +246,18 @@ MISUSES = [
     Misuse("ask Why? --index photo.txt", 3, "photo.txt", "llamarium index"),
     Misuse("index texts --out x.db", 2, "texts", ""),
     Misuse("index photos --out x.db", 3, "photo", ""),
+    # --- ladder
+    Misuse("ladder corpsu --out out", 2, "corpsu does not exist", "llamarium prepare"),
+    Misuse("ladder text --out out", 3, "text", ""),
+    Misuse("ladder corpus --out out --size many", 2, "--size: a size is a number of weights", ""),
+    Misuse("ladder corpus --out out --size 3k --catalogue none", 2, "cannot have the size 3k", "--vocab-size"),
+    Misuse("ladder corpus --out out --vocab-size 100", 2, "at least 259 pieces", "--vocab-size 2048"),
+    Misuse("ladder corpus --out out --catalogue smollm2-135m-instrct", 2, "smollm2-135m-instrct", "Did you mean"),
+    Misuse("ladder corpus --out out --catalogue empty", 3, "is an empty folder", "A model is"),
+    Misuse("ladder corpus --out tok", 2, "tok exists", "--out"),
+    Misuse("ladder corpus --out tok --resume", 2, "tok exists and is no ladder", "--out"),
+    Misuse("ladder corpus --out tok --resume", 3, "ladder.json", "", file("tok/ladder.json", '{"settings": {')),
+    Misuse("ladder corpus --out tok --resume", 3, "is not what a ladder writes", "--out", file("tok/ladder.json", '{"colour": 3}')),
     # --- bench
     Misuse("bench train absent", 2, "absent", ""),
     Misuse("bench train photo.png", 3, "photo.png", ""),
