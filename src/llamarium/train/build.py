@@ -28,7 +28,7 @@ from llamarium.models.model import Model, Network
 from llamarium.tokens.marks import Marks, marks, with_marks
 from llamarium.tokens.tokenizer import Tokenizer
 from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer
-from llamarium.train import objectives
+from llamarium.train import objectives, vectors
 from llamarium.train.recipe import Recipe, family_fields, parse_size
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def model_and_tokenizer(recipe: Recipe, texts: Any, begun: Path | None, *, place
         return opened.model, opened.tokenizer, opened.stop_ids
     tokenizer = Tokenizer.load(begun) if begun is not None else tokenizer_of(recipe, texts)
     model = fresh(recipe, tokenizer.vocab_size, place=place)
+    if begun is None:  # a run that goes on has them in its checkpoint
+        vectors.check(recipe, model)
     return model, tokenizer, tokenizer.stop_ids
 
 

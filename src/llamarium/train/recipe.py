@@ -67,6 +67,7 @@ class ModelSection(Section, extra="allow", populate_by_name=True):
     family: str = "llama"
     size: str | float | None = None
     start: str | None = Field(default=None, alias="from")
+    vectors: str | None = None  # what a new model's embedding begins with: a file of word vectors, or `train`
 
     @field_validator("size")
     @classmethod
@@ -94,7 +95,7 @@ class Train(Section):
     gradient_clip: PositiveFloat = 1.0
     save_every: PositiveInt = 100
     keep: PositiveInt = 2
-    keep_best: bool = False  # beside the newest, the checkpoint with the fewest bits per byte
+    keep_best: bool = False  # beside the newest, the checkpoint that validates best
     validate_every: PositiveInt | None = None  # as often as it saves
     validation_tokens: PositiveInt = 50_000
     patience: PositiveInt | None = None  # stop after so many validations without a better one
@@ -174,6 +175,8 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         if self.model.start is not None and (self.model.size is not None or self.model.fields()):
             raise ValueError("model: `from` brings the shape of the model; size and other fields do not go with it")
+        if self.model.start is not None and self.model.vectors is not None:
+            raise ValueError("model: `from` brings embeddings that have learnt already; vectors are for a model from nothing")
         if self.model.start is None and self.data.tokenizer is None:
             raise ValueError("data: a model from nothing needs a tokenizer: bytes, characters or a folder")
         if self.data.grow and self.train.objective == "sft":
@@ -221,10 +224,14 @@ def build(values: dict[str, Any], *, name: str = "recipe") -> Recipe:
                 f"{name}: train.{lengths[0]}: the family {recipe.model.family!r} is fitted to all of its text at once.",
                 hint="Leave it out.",
             )
+        if recipe.model.vectors is not None:
+            raise RecipeError(
+                f"{name}: model.vectors: the family {recipe.model.family!r} counts and has no embedding.", hint="Leave it out."
+            )
     elif len(lengths) != 1:
         raise RecipeError(f"{name}: train: set exactly one of steps, tokens, minutes.", hint="For instance train.minutes: 10.")
     if recipe.model.start is None:
-        known = [*family_fields(recipe.model.family), "family", "size", "from"]
+        known = [*family_fields(recipe.model.family), "family", "size", "from", "vectors"]
         for key in recipe.model.fields():
             if key not in known:
                 raise RecipeError(f"{name}: unknown key 'model.{key}'.", hint=nearest(key, known))

@@ -35,7 +35,7 @@ from llamarium.tokens.marks import Marks, marks
 from llamarium.tokens.order import Order, Segment
 from llamarium.tokens.packing import IGNORED
 from llamarium.tokens.tokenizer import Tokenizer
-from llamarium.train import build, compute, data, resources, tensorboard
+from llamarium.train import build, compute, data, resources, tensorboard, vectors
 from llamarium.train.data import Data, Scored
 from llamarium.train.guard import ROLL_BACKS, Guard
 from llamarium.train.log import RunLog
@@ -73,7 +73,7 @@ class Run:
     tokens: int = 0
     seconds: float = 0.0
     line: dict[str, Any] | None = None  # of a step that is done and not yet logged, because its validation was interrupted
-    best: tuple[float, int] | None = None  # bits per byte, step
+    best: tuple[float, int] | None = None  # what it validated with, step
     without_better: int = 0  # validations since the best
     loss_scale: float = 1.0
     scaled_since: int = 0  # the step at which the scale was last changed
@@ -181,12 +181,12 @@ class Run:
         norm = torch.nn.utils.get_total_norm
         return {key: [float(build.whole(norm(side))) for side in zip(*pairs, strict=True)] for key, pairs in parts.items()}
 
-    def note_validation(self, bits: float | None) -> None:
-        """Remember whether this is the best there was."""
-        if bits is None:
+    def note_validation(self, score: float | None) -> None:
+        """Remember whether this is the best there was; less is better."""
+        if score is None:
             return
-        if self.best is None or bits < self.best[0]:
-            self.best, self.without_better = (bits, self.step), 0
+        if self.best is None or score < self.best[0]:
+            self.best, self.without_better = (score, self.step), 0
         else:
             self.without_better += 1
 
@@ -357,7 +357,12 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
         model = build.fresh(recipe, tokenizer.vocab_size)
     if recipe.train.objective == "sft":
         tokenizer = tokenizer.with_chat_template()
+    checkpoint, rejected = store.newest(folder / CHECKPOINTS, group=group) if existing else (None, [])
+    with group.together():
+        word_vectors = vectors.read(recipe, tokenizer) if checkpoint is None else None
     read = data.load(recipe, texts, tokenizer, folder, begun=existing, stop_ids=stop_ids, group=group)
+    with group.together():
+        begun_with = vectors.begin_with(recipe, model, tokenizer, read, word_vectors) if checkpoint is None else None
 
     build.adapt(recipe, model)
     model.to(device)
@@ -371,7 +376,6 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     root = build.spread(model, group, device, shard=recipe.train.shard, precision=precision)
     optimizer = build.optimizer(recipe, model)
 
-    checkpoint, rejected = store.newest(folder / CHECKPOINTS, group=group) if existing else (None, [])
     for sentence in rejected:
         progress.say(f"A checkpoint was passed over: {sentence}")
     if rejected and checkpoint is None:
@@ -428,6 +432,8 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
                 log.event(**line)
     elif group.size > 1:
         seed_all(recipe.seed + group.rank)  # what is dropped at random differs from process to process
+    if begun_with is not None:
+        log.event(0, "vectors", begun_with)
     for sentence in rejected:
         log.event(run.step, "checkpoint rejected", sentence)
     return run
