@@ -25,6 +25,9 @@ from llamarium.tokens.marks import Marks
 from llamarium.tokens.packing import IGNORED
 
 LOGITS = 1 << 25  # so many logits exist at a time: 128 MiB in float32
+# What an encoder-decoder reads is filled up to these multiples: with a new shape in each step, the allocator's holes fit nothing and
+# a run takes ever more memory.
+ROWS, LENGTHS = 4, 32
 MASKED = 0.15  # share of the tokens that a masked language model has to guess
 
 
@@ -103,8 +106,9 @@ def _write(model: Network, sources: Sequence[NDArray[Any]], targets: Sequence[ND
     device = batch.inputs.device
     # A batch in which nothing is learnt still has a loss of 0, as the other processes of a group expect.
     sources, targets = list(sources) or [np.zeros(1, dtype=np.int64)], list(targets) or [np.full(1, IGNORED)]
-    source_BS = torch.full((len(sources), max(map(len, sources))), PADDING)
-    target_BT = torch.full((len(targets), max(map(len, targets))), IGNORED)
+    rows = _filled_up(len(sources), ROWS)
+    source_BS = torch.full((rows, _filled_up(max(map(len, sources)), LENGTHS)), PADDING)
+    target_BT = torch.full((rows, _filled_up(max(map(len, targets)), LENGTHS)), IGNORED)
     for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
         source_BS[row, : len(source)] = torch.from_numpy(source)
         target_BT[row, : len(target)] = torch.from_numpy(target)
@@ -112,6 +116,10 @@ def _write(model: Network, sources: Sequence[NDArray[Any]], targets: Sequence[ND
     inputs_BT = torch.nn.functional.pad(target_BT[:, :-1].clamp(min=0), (1, 0), value=model.config.start_id)
     states_BTD = model.hidden(inputs_BT, Dense(inputs_BT), source_BS.to(device))  # type: ignore[call-arg]
     return _loss(model, states_BTD, target_BT)
+
+
+def _filled_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def _loss(model: Network, states_BTD: Tensor, targets_BT: Tensor) -> Tensor:
@@ -144,12 +152,23 @@ Objective = Callable[[Network, Batch], Tensor]
 
 
 def whole_rows(model: Network, batch: Batch) -> Tensor:
-    """What an encoder-decoder's memory is estimated by: each row read and written whole, which is the most that its objectives do."""
+    """Each row read and written whole: the most that an encoder-decoder does with one text a row."""
     return _loss(model, model.hidden(batch.inputs, Dense(batch.inputs), batch.inputs), batch.targets)  # type: ignore[call-arg]
+
+
+def rows_twice(model: Network, batch: Batch) -> Tensor:
+    """Twice as many rows, read and written whole: conversations share rows, and are read as rows of their own, filled up to the longest."""
+    return whole_rows(model, Batch(batch.inputs.repeat(2, 1), batch.targets.repeat(2, 1), None))
 
 
 OBJECTIVES: dict[str, Objective] = {"lm": lm, "sft": sft, "mlm": mlm, "spans": spans}
 NEEDS = {"mlm": "encoder", "spans": "encoder_decoder"}  # the kind of model that an objective is for, where it is for one alone
+
+
+def shaped_like(name: str, kind: str) -> Objective:
+    """What takes the memory that the objective `name` takes, and asks no tensor for its values: `name` itself where it asks none."""
+    alike = {"sft": rows_twice, "spans": whole_rows} if kind == "encoder_decoder" else {}
+    return alike.get(name, OBJECTIVES[name])
 
 
 def misfit(name: str, kind: str) -> str:
@@ -158,4 +177,6 @@ def misfit(name: str, kind: str) -> str:
         return f"the objective {name!r} is for a model that is an {NEEDS[name]}, and this one is a {kind}"
     if kind == "encoder" and name not in NEEDS:
         return f"the objective {name!r} is for a model that writes; one that reads both sides learns by 'mlm'"
+    if kind == "encoder_decoder" and name == "lm":
+        return "the objective 'lm' has nothing to read, and this model's encoder would learn nothing; it learns by 'spans' or 'sft'"
     return ""

@@ -34,7 +34,7 @@ from llamarium.text.corpus import Corpus
 from llamarium.tokens.marks import Marks
 from llamarium.tokens.shards import read_shards
 from llamarium.train import build, compute
-from llamarium.train.objectives import OBJECTIVES, Batch, whole_rows
+from llamarium.train.objectives import Batch, shaped_like
 from llamarium.train.recipe import Recipe
 
 # Measured with `tests/promises/test_p08_memory.py` (torch 2.13, glibc 2.36, x86-64): what a run takes that no tensor of it is.
@@ -161,7 +161,7 @@ def _forward_and_backward(recipe: Recipe, twin: Network, meter: Meter, device: t
     learning = [parameter for parameter in twin.parameters() if parameter.requires_grad]
     rows, part = _rows(recipe, processes)
     inputs, targets, documents = (torch.empty(part, recipe.train.sequence_length, dtype=torch.long) for _ in range(3))
-    function = OBJECTIVES[recipe.train.objective] if twin.KIND != "encoder_decoder" else whole_rows
+    function = shaped_like(recipe.train.objective, twin.KIND)
     objective = compute.objective(function, compute.dtype(recipe.train.precision), device, compiled=False)
     hooks = []
     if rows > part:

@@ -159,9 +159,10 @@ class Run:
         parts = []
         for start in range(0, count, size):
             part = documents[start : start + size]
-            # What fills a row up is behind everything, sees it and is seen by nobody: it needs no mask.
+            # What fills a row up is behind everything, and seen by nobody but a model that looks ahead: for others it needs no mask.
             # A compiled step would be compiled again for the other form: there all have one form.
-            several = self.packs if train.compile else ((part != part[:, :1]) & (part != -1)).any()
+            ahead = self.model.KIND == "encoder"
+            several = self.packs or ahead if train.compile else ((part != part[:, :1]) & ((part != -1) | ahead)).any()
             here, there = (each[start : start + size].to(self.device) for each in (inputs, targets))
             parts.append(Batch(here, there, part.to(self.device) if several else None, self.marks))
         return parts, int((targets != IGNORED).sum())
