@@ -83,6 +83,25 @@ def test_report_shows_the_run(run: Path) -> None:
     assert not re.search(r"https?:|//|src=|<script", html)
 
 
+def test_a_model_that_fills_gaps_is_shown_by_its_own_scale(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    for step in range(1, 41):
+        log.write(**line(step, **({"validation_loss": 2.5 + 10 / step} if step % 10 == 0 else {})))
+    log.event(40, "sample", "It fills gaps.")
+    log.close()
+    html = report(tmp_path)
+    words = (
+        "2.750",
+        "Step 40, 2.750 validation loss",
+        'aria-label="Validation loss"',
+        "Validations (4)",
+        "nats per token that was left out",
+    )
+    for each in (*words, "<th", "validation loss"):
+        assert each in html, each
+    assert "bits per byte" not in html.lower()
+
+
 def test_same_run_same_bytes(run: Path) -> None:
     assert report(run) == report(run)
 

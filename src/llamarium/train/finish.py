@@ -18,6 +18,7 @@ from llamarium.models.model import Network
 from llamarium.train.loop import Speak, Watch, patiently, train
 from llamarium.train.report import write_report
 from llamarium.train.run import ADAPTER, MODEL, Run
+from llamarium.train.validate import scale
 
 
 def train_to_the_end(run: Run, *, speak: Speak | None = None, after_step: Watch | None = None) -> Path:
@@ -34,7 +35,7 @@ def train_to_the_end(run: Run, *, speak: Speak | None = None, after_step: Watch 
         run.log.close()
     if run.recipe.train.keep_best and run.best is not None and run.best[1] != run.step:
         run.put_weights(store.read(run.checkpoints / store.folder_name(run.best[1]), group=run.group))
-        progress.say(f"The model is that of step {run.best[1]}, the best with {run.best[0]:.4f} bits per byte.")
+        progress.say(f"The model is that of step {run.best[1]}, the best with {run.best[0]:.4f} {scale(run).replace('_', ' ')}.")
     write_model(run)
     return run.folder / MODEL
 

@@ -29,6 +29,11 @@ SMALL = (400, 280)  # pixels
 LAYERS = (400, 400)  # at most
 SHOWN = ("sample", "norms", "memory")  # events that are not in the table of events: they have their own place
 MARKED = ("skip", "roll-back")
+# What a validation may have measured, and what its axis says: a model that fills gaps gives a text no probability.
+SCALES = {
+    "bits_per_byte": "on validation text, less is better",
+    "validation_loss": "nats per token that was left out, on validation text, less is better",
+}
 
 Line = dict[str, Any]
 Points = list[tuple[float, float]]
@@ -101,16 +106,16 @@ def _state(steps: Sequence[Line], recipe: Line) -> str:
 
 
 def _tiles(steps: Sequence[Line]) -> list[tuple[str, str, str]]:
-    loss, bits, speeds = _points(steps, "loss"), _points(steps, "bits_per_byte"), _speeds(steps)
+    loss, scores, speeds = _points(steps, "loss"), _points(steps, _scale(steps)), _speeds(steps)
     last = steps[-1] if steps else {}
     result = [("steps", f"{last.get('step', 0):,}", "")]
     if tokens := _number(last.get("tokens")):
         result.append(("tokens", _short(tokens), f"{tokens:,.0f}"))
     if loss:
         result.append(("loss", f"{loss[-1][1]:.3f}", f"at first {loss[0][1]:.3f}"))
-    if bits:
-        step, best = min(bits, key=lambda point: point[1])
-        result.append(("bits per byte", f"{best:.3f}", f"the best, at step {step:,.0f}"))
+    if scores:
+        step, best = min(scores, key=lambda point: point[1])
+        result.append((_words(_scale(steps)), f"{best:.3f}", f"the best, at step {step:,.0f}"))
     if speeds:
         middle = sorted(speed for _, speed in speeds)[len(speeds) // 2]
         result.append(("tokens a second", f"{middle:,.0f}", "the median"))
@@ -119,7 +124,8 @@ def _tiles(steps: Sequence[Line]) -> list[tuple[str, str, str]]:
 
 def _pictures(steps: Sequence[Line], events: Sequence[Line], machine: Sequence[Line]) -> list[Html]:
     """The charts, or one sentence that says how to get them."""
-    loss, bits = _points(steps, "loss"), _points(steps, "bits_per_byte")
+    scale = _scale(steps)
+    loss, scores = _points(steps, "loss"), _points(steps, scale)
     window = max(1, len(loss) // 50)
     large: dict[str, Points] = {"each step": loss}
     if window > 1:
@@ -138,13 +144,13 @@ def _pictures(steps: Sequence[Line], events: Sequence[Line], machine: Sequence[L
         unit = "nats per token, less is better"
         return line_chart(large, title="Loss", x_label="step", y_label=unit, marks=marks, faint=faint, width=width, height=height)
 
-    def bits_chart(width: int, height: int) -> str:
-        unit = "on validation text, less is better"
-        return line_chart({"": bits}, title="Bits per byte", x_label="step", y_label=unit, width=width, height=height)
+    def scores_chart(width: int, height: int) -> str:
+        title = _words(scale).capitalize()
+        return line_chart({"": scores}, title=title, x_label="step", y_label=SCALES[scale], width=width, height=height)
 
     try:
         first = [picture(loss_chart(WIDTH, 340), loss_chart(*SMALL))] if loss else []
-        first += [picture(bits_chart(WIDTH, 260), bits_chart(*SMALL))] if bits else []
+        first += [picture(scores_chart(WIDTH, 260), scores_chart(*SMALL))] if scores else []
         width, height = SMALL
         others = [
             picture(line_chart(curves, title=title, x_label="step", y_label=unit, from_zero=zero, width=width, height=height))
@@ -212,13 +218,13 @@ def _memory(machine: Sequence[Line]) -> tuple[dict[str, Points], str]:
 
 def _numbers(steps: Sequence[Line]) -> list[Html]:
     """Validations, and some of the steps, as tables."""
-    columns = ("step", "tokens", "loss", "bits_per_byte", "learning_rate", "gradient_norm", "seconds")
-    header = ("step", "tokens", "loss", "bits per byte", "learning rate", "gradient norm", "seconds")
+    columns = ("step", "tokens", "loss", _scale(steps), "learning_rate", "gradient_norm", "seconds")
+    header = tuple(map(_words, columns))
 
     def rows(lines: Sequence[Line]) -> Html:
         return table([[_cell(line.get(column)) for column in columns] for line in _some(lines)], header, numbers=range(len(columns)))
 
-    validated = [line for line in steps if _number(line.get("bits_per_byte")) is not None]
+    validated = [line for line in steps if _number(line.get(columns[3])) is not None]
     parts = [element("h2", "Numbers")] if steps else []
     if validated:
         parts.append(details(f"Validations ({_count(validated)})", rows(validated), open=len(validated) <= 12))
@@ -231,12 +237,13 @@ def _samples(samples: Sequence[Line], steps: Sequence[Line]) -> list[Html]:
     if not samples:
         return []
     shown = _some(samples, most=MOST_SAMPLES)
-    bits = dict(_points(steps, "bits_per_byte"))
+    scale = _scale(steps)
+    scores = dict(_points(steps, scale))
     note = f"What the model wrote on the way, the latest first{f', {len(shown)} of {len(samples):,}' if len(shown) < len(samples) else ''}."
     entries = []
     for sample in reversed(shown):
         step = sample["step"]
-        said = f"Step {step:,}{f', {bits[step]:.3f} bits per byte' if step in bits else ''}"
+        said = f"Step {step:,}{f', {scores[step]:.3f} {_words(scale)}' if step in scores else ''}"
         entries.append(Html().join([element("h3", said), element("blockquote", _text(sample.get("detail")))]))
     parts = [element("h2", "Samples"), element("p", note, class_="soft"), *entries[:OPEN_SAMPLES]]
     if len(entries) > OPEN_SAMPLES:
@@ -259,6 +266,15 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
+def _scale(steps: Sequence[Line]) -> str:
+    """What the validations of this log measured; a run has one objective, and so one scale."""
+    return next((scale for scale in SCALES if any(scale in line for line in steps)), "bits_per_byte")
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
 def _points(steps: Sequence[Line], key: str) -> Points:
     return [(float(line["step"]), number) for line in steps if (number := _number(line.get(key))) is not None]
 
@@ -268,7 +284,7 @@ def _speeds(steps: Sequence[Line]) -> Points:
 
     Shorter stretches would show only which of them held a validation. Without validations: long enough for the clock.
     """
-    validations = len(_points(steps, "bits_per_byte"))
+    validations = len(_points(steps, _scale(steps)))
     between = len(steps) // validations if validations > 1 else 1
     stretch = between * max(1, len(steps) // (200 * between))
     result = []
