@@ -165,7 +165,7 @@ def test_the_loss_is_the_sum_over_the_targets_and_nothing_else_has_a_gradient(ca
 def by_hand(model: Network, source: list[int], answer: list[int]) -> float:
     """−ln p(answer | source), the answer begun with the start id."""
     ids = torch.tensor([[model.config.start_id, *answer[:-1]]])
-    logits = model(ids, Dense(ids), torch.tensor([source]))  # type: ignore[call-arg]
+    logits = model(ids, Dense(ids), torch.tensor([source]))
     return -torch.log_softmax(logits[0], -1)[range(len(answer)), answer].sum().item()
 
 

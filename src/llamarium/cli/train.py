@@ -50,20 +50,22 @@ def command(
 
 
 def speak(run: Run) -> str:
-    """A few words of the model as it stands, always from the same seed."""
+    """A few words of the model as it stands, always from the same seed; to a question, where it is a model that reads one first."""
     from llamarium.engine.generate import generate
     from llamarium.engine.sample import Sampling
     from llamarium.ground import progress
+    from llamarium.train.validate import first_question
 
     training = run.model.training
     run.model.eval()
+    asked = first_question(run) if run.model.KIND == "encoder_decoder" else None
     text = generate(
         run.model,
         run.tokenizer,
-        [run.tokenizer.begin_id],
+        [run.tokenizer.begin_id] if asked is None else asked,
         max_tokens=min(48, (run.model.config.context_length or 49) - 1),
         sampling=Sampling(temperature=0.8, seed=run.recipe.seed),
-        stop_ids=frozenset(),
+        stop_ids=frozenset() if asked is None else run.tokenizer.stop_ids,
     ).text
     run.model.train(training)
     progress.say(f"  step {run.step} says: {' '.join(text.split())[:160]}")

@@ -9,12 +9,15 @@ Does not know: when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from llamarium.ground.device import random_state, restore_random_state, seed_all
 from llamarium.models.scoring import log2_probabilities
+from llamarium.tokens import spans
 from llamarium.tokens.examples import questions_and_answers
 from llamarium.tokens.packing import IGNORED
 from llamarium.train.compute import autocast, short_type
@@ -48,6 +51,19 @@ def validate(run: Run, *, stop: Callable[[], bool] = lambda: False) -> float | N
         bits -= sum(scores)
         num_bytes += sum(document.num_bytes for document in part)
     return run.group.tell(bits / max(1, num_bytes))  # what is decided by it must be the same everywhere, machines that differ included
+
+
+def first_question(run: Run) -> list[int] | None:
+    """Ids of what the first validation document asks, or of its first tokens with spans left out; None where there is nothing to read."""
+    if not run.validation:
+        return None
+    ids = np.asarray(run.validation[0].ids, dtype=np.int64)
+    if run.recipe.train.objective == "spans" and len(ids) > 1:
+        row = ids[: run.recipe.train.sequence_length]
+        source, _ = spans.corrupt(row[None], run.marks.sentinels, end_id=run.marks.end, seed=run.recipe.seed)
+        return [int(number) for number in source[0]]
+    pairs = _pairs(run.validation[0])
+    return [int(number) for number in pairs[0][0]] if pairs else None
 
 
 def _parts(documents: list[Scored]) -> list[list[Scored]]:
@@ -100,10 +116,15 @@ def _scores(run: Run, documents: list[Scored]) -> list[float]:
     ]
 
 
-def _answers(run: Run, document: Scored) -> float:
+def _pairs(document: Scored) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Questions and answers of a conversation."""
     ids = np.asarray(document.ids, dtype=np.int64)
     learns = np.ones_like(ids) if document.learns is None else document.learns
-    pairs = questions_and_answers(ids[:-1], np.where(learns[1:] != 0, ids[1:], IGNORED))
+    return questions_and_answers(ids[:-1], np.where(learns[1:] != 0, ids[1:], IGNORED))
+
+
+def _answers(run: Run, document: Scored) -> float:
+    pairs = _pairs(document)
     scores = log2_probabilities(
         run.model,
         [np.concatenate(([run.model.config.start_id], answer)) for _, answer in pairs],
