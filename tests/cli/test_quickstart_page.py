@@ -109,7 +109,7 @@ def sample(language: str = "en") -> dict[str, Any]:
             "references": [
                 {"key": "gzip", "name": "gzip", "bits_per_byte": 2.611, "seconds": 0.31, "note": ""},
                 {"key": "xz", "name": "xz", "bits_per_byte": 2.274, "seconds": 2.9, "note": ""},
-                {"key": "ngram", "name": "byte 6-gram (Witten–Bell)", "bits_per_byte": 2.043, "seconds": 6.4, "note": ""},
+                {"key": "5-gram", "name": "5-gram", "bits_per_byte": 2.043, "seconds": 6.4, "note": ""},
             ],
             "own": {
                 "name": "own",
@@ -128,7 +128,7 @@ def sample(language: str = "en") -> dict[str, Any]:
                 "tokens_scored": 23_118,
             },
             "catalogue_missing": "",
-            "overtakes": [{"over": "gzip", "minute": 1.05}, {"over": "xz", "minute": 2.1}, {"over": "ngram", "minute": None}],
+            "overtakes": [{"over": "gzip", "minute": 1.05}, {"over": "xz", "minute": 2.1}, {"over": "5-gram", "minute": None}],
         },
         "speak": {
             "prompt": "Return a new array with the same",

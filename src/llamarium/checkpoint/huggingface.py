@@ -7,6 +7,7 @@ Does not know: what a family calls its weights; each family's module translates 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from llamarium.tokens.tokenizer import Tokenizer
 CONFIG, WEIGHTS, INDEX, GENERATION = "config.json", "model.safetensors", "model.safetensors.index.json", "generation_config.json"
 OWN = "llamarium-"  # the model types of families that no one else reads
 SHARD_BYTES = 5_000_000_000
+UNUSABLE = (TypeError, ValueError, AttributeError, ArithmeticError)  # what values of any kind make of a family's arithmetic
 
 
 def read_config(folder: Path) -> tuple[ModuleType, Any]:
@@ -39,16 +41,37 @@ def read_config(folder: Path) -> tuple[ModuleType, Any]:
         raise BadFileError(path, "names no model_type.")
     readers = {name: family(each) for each in families() for name in (OWN + each, *getattr(family(each), "HF_MODEL_TYPES", ()))}
     if kind not in readers:
-        known = ", ".join(sorted(name for name in readers if not name.startswith(OWN)))
-        raise BadFileError(path, f"has the model_type {kind!r}, which no family here reads ({known}).")
+        known = ", ".join(sorted(name for name in readers if name.startswith(OWN) == kind.startswith(OWN)))
+        raise BadFileError(path, f"has the model_type {kind!r:.80}, which no family here reads ({known}).")
     module = readers[kind]
     try:
-        fields = values["config"] if kind.startswith(OWN) else dataclasses.asdict(module.config_from_hf(values))
-        return module, build_config(module, fields)
+        return module, _config(module, values)
     except KeyError as error:
         raise BadFileError(path, f"lacks {error}.") from None
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise BadFileError(path, f"cannot be used: {error}.") from None
+    except UNUSABLE as error:
+        raise BadFileError(path, f"cannot be used: {error}{_at_fault(module, values, str(error))}.") from None
+
+
+def _config(module: ModuleType, values: dict[str, Any]) -> Any:
+    own = values["model_type"].startswith(OWN)
+    fields = values["config"] if own else dataclasses.asdict(module.config_from_hf(values))
+    if not isinstance(fields, dict):
+        raise ValueError(f"config must hold the fields of the model, not {fields!r:.50}")
+    return build_config(module, fields)
+
+
+def _at_fault(module: ModuleType, values: dict[str, Any], reason: str) -> str:
+    """Which key of a foreign ``config.json`` is at fault, where `reason` speaks of a family's own fields: all is well without its value."""
+    kind = values["model_type"]
+    if kind.startswith(OWN) or any(key in reason for key in values):
+        return ""
+    sound = (module.config_to_hf(module.TINY) if hasattr(module, "config_to_hf") else None) or {}
+    for key in {**values, **sound}:
+        others = {name: value for name, value in values.items() if name != key}
+        with contextlib.suppress(*UNUSABLE, KeyError):
+            _config(module, {**others, **({key: sound[key]} if key in sound else {}), "model_type": kind})
+            return f" ({key} is {values[key]!r:.50})" if key in values else f" ({key} is missing)"
+    return ""
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -59,7 +59,8 @@ def place_weights(
         with torch.device("meta"):
             model: Model = module.Model(config)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise BadFileError(path, f"describes a model that cannot be built: {str(error).splitlines()[0]}.") from None
+        name, most = max(((name, value) for name, value in vars(config).items() if type(value) is int), key=lambda field: field[1])
+        raise BadFileError(path, f"describes a model that cannot be built with {name} {most:,}: {str(error).splitlines()[0]}.") from None
     state, used = {}, set()
     sized = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # a count model's tensors have any size
     for own, expected in model.state_dict().items():
@@ -76,7 +77,8 @@ def place_weights(
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise BadFileError(path, f"does not fit its model: {' '.join(str(error).split())}") from None
+        _, _, reasons = str(error).partition("\n")  # the first line names the class
+        raise BadFileError(path, f"does not fit its model: {' '.join(reasons.split())}") from None
     return model
 
 

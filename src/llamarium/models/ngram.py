@@ -325,11 +325,13 @@ def _fault(pairs: Sequence[tuple[Tensor, Tensor]], vocab_size: int) -> str:
     num_prefixes, num_unmarked = 1, 1
     for length, (grams, counts) in enumerate(pairs, 1):
         name = f"grams_{length} and counts_{length} are not counts:"
-        limit = num_prefixes * vocab_size
         if grams.dtype != torch.int64 or counts.dtype != torch.int32:
             return f"{name} int64 and int32 were expected, not {grams.dtype} and {counts.dtype}."
         if grams.ndim != 1 or counts.shape != grams.shape:
             return f"{name} their shapes are {tuple(grams.shape)} and {tuple(counts.shape)}."
+    for length, (grams, counts) in enumerate(pairs, 1):
+        name = f"grams_{length} and counts_{length} are not counts:"
+        limit = num_prefixes * vocab_size
         if len(grams) and not (grams[0] >= 0 and grams[-1] < limit and (grams[1:] > grams[:-1]).all()):
             return f"{name} grams must rise from 0 to below {limit:,}."
         if not (counts > 0).all():
@@ -338,7 +340,7 @@ def _fault(pairs: Sequence[tuple[Tensor, Tensor]], vocab_size: int) -> str:
             return f"{name} they are more than {MAX_IDS:,}."
         num_unmarked = int(torch.searchsorted(grams, num_unmarked * vocab_size))
         if length < len(pairs) and counts[:num_unmarked].sum(dtype=torch.int64) != len(pairs[length][0]):
-            return f"{name} each gram of length {length + 1} must be counted once."
+            return f"{name} each gram of length {length + 1} must be counted once (grams_{length + 1})."
         num_prefixes = len(grams) + (length == 1)
     return ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,13 +46,12 @@ from llamarium.train.validate import validate
 
 RESULTS, TOKENIZER, TOKENS, READER = "ladder.json", "tokenizer", "tokens", "reader"
 POINTS = (0.04, 0.1, 0.2, 0.35, 0.5, 0.75)  # shares of a rung's time at which it is judged on its way, beside its end
-VALIDATION_BYTES = (8_000, 300_000)  # at least, at most
+VALIDATION_BYTES = (16_000, 300_000)  # at least, at most
 JUDGING = 1 / 6  # share of the time, at most, for judging all networks as often as they are
 PATIENCE = 10.0  # seconds, at most, for judging a network once: who asks to stop waits for it
 SCORING = 1 / 15  # and for scoring the catalogue's model once
 MEASURED = 4_000  # characters that show how fast a model scores
 SAMPLE_TOKENS = 80
-COMPRESSORS: tuple[Literal["gzip", "xz"], ...] = ("gzip", "xz")
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -68,6 +68,11 @@ class Ladder:
     seeds: int = 1
     catalogue: str | None = "smollm2-135m-instruct"
     rungs: tuple[Rung, ...] = RUNGS
+    vocabulary: Tokenizer | None = None  # in place of one learnt here
+    judged: list[str] | None = None  # texts that everything is judged on, in place of a choice
+    compressors: tuple[Literal["gzip", "xz"], ...] = ("gzip", "xz")
+    tell: Callable[[str], None] = say
+    climbed: Callable[[dict[str, Any]], None] | None = None  # is told of each rung that is done
     results: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
     took: list[float] = field(default_factory=list)  # wall seconds of each rung that this process has trained
@@ -85,10 +90,10 @@ class Ladder:
         for number, (rung, seed) in enumerate(self.jobs, 1):
             described = self.describe(rung, seed)
             if not any(entry["key"] == described.name for entry in self.results["rungs"]):
-                say(f"{number} of {len(self.jobs)}: {self.title(rung, seed)}; {self.left(self.jobs[number - 1 :])}.")
+                self.tell(f"{number} of {len(self.jobs)}: {self.title(rung, seed)}; {self.left(self.jobs[number - 1 :])}.")
                 self.rung(rung, described, texts)
         if self.results["catalogue"] is not None and "after" not in self.results["catalogue"]:
-            say(f"{self.catalogue} reads; {self.left([])}.")
+            self.tell(f"{self.catalogue} reads; {self.left([])}.")
             self.read(texts)
         self.results["done"] = True
         self.save()
@@ -139,7 +144,7 @@ class Ladder:
         self.check_shapes()
         self.save()
         if missing:
-            say(missing)
+            self.tell(missing)
 
     def check_shapes(self) -> None:
         """Whether every network can be built in this size; the embedding alone may be more."""
@@ -169,7 +174,7 @@ class Ladder:
         self.results = found
         files.remove_leftovers(self.out)
         if found.get("catalogue_missing"):
-            say(found["catalogue_missing"])
+            self.tell(found["catalogue_missing"])
 
     def save(self) -> None:
         """Write down what is known."""
@@ -224,8 +229,11 @@ class Ladder:
         place = self.out / TOKENIZER
         if not (self.out / TOKENS / shards.INDEX).is_file():
             vocab_size = self.results["settings"]["vocab_size"]
-            say(f"A vocabulary of {vocab_size:,} pieces is learnt …")
-            train_bpe((document.text for document in self.corpus.documents("train")), vocab_size=vocab_size).save(place)
+            if self.vocabulary is None:
+                self.tell(f"A vocabulary of {vocab_size:,} pieces is learnt …")
+                train_bpe((document.text for document in self.corpus.documents("train")), vocab_size=vocab_size).save(place)
+            else:
+                self.vocabulary.save(place)
             splits = {split: ((each.id, each.text) for each in self.corpus.documents(split)) for split in ("train", "valid")}
             totals = {split: self.corpus.num_documents(split) for split in splits}
             shards.write_shards(self.out / TOKENS, splits, Tokenizer.load(place), totals=totals)
@@ -235,9 +243,9 @@ class Ladder:
 
     def validation(self, tokenizer: Tokenizer) -> list[str]:
         """Documents that everything is judged on: as many as all can be judged by in their share of the time."""
-        documents = [document.text for document in self.corpus.documents("valid")]
+        documents = self.judged or [document.text for document in self.corpus.documents("valid")]
         if "validation" not in self.results:
-            least, most = map(float, VALIDATION_BYTES)
+            least, most = map(float, VALIDATION_BYTES if self.judged is None else (sum(map(num_bytes, documents)),) * 2)
             sample = "".join(documents)[:MEASURED]
             rate = self._measure_network(sample, tokenizer)
             self.results["judging"] = {"bytes_per_second": rate, "times": len(POINTS) + 1}
@@ -290,11 +298,11 @@ class Ladder:
     def references(self, texts: list[str]) -> None:
         """Compressors, because a reader understands those."""
         done = {each["key"] for each in self.results["references"]}
-        if len(done) == len(COMPRESSORS):
+        if len(done) == len(self.compressors):
             return
         valid = b"".join(map(to_bytes, texts))
         train = b"".join(to_bytes(document.text) for document in self.corpus.documents("train"))
-        for method in COMPRESSORS:
+        for method in self.compressors:
             if method in done:
                 continue
             began = time.perf_counter()
@@ -302,7 +310,7 @@ class Ladder:
             seconds = time.perf_counter() - began
             self.results["references"].append({"key": method, "name": method, "bits_per_byte": bits, "seconds": round(seconds, 2)})
             self.save()
-            say(f"{bits:.4f} bits per byte  {method}")
+            self.tell(f"{bits:.4f} bits per byte  {method}")
 
     def share_time(self) -> None:
         """Divide what is left of the time among the networks: the same wall time for each."""
@@ -320,7 +328,7 @@ class Ladder:
         )
         self.results |= {"seconds_a_rung": shared.learning, "seconds_beside": shared.beside}
         self.save()
-        say(shared.sentence(minutes=self.minutes, rungs=self.trained + reads))
+        self.tell(shared.sentence(minutes=self.minutes, rungs=self.trained + reads))
 
     # --- the rungs ---
 
@@ -333,7 +341,9 @@ class Ladder:
         self.save()
         if not rung.counts:
             self.took.append(time.perf_counter() - began)
-        say(f"{result['bits_per_byte']:.4f} bits per byte  {self.title(rung, described.seed)}")
+        self.tell(f"{result['bits_per_byte']:.4f} bits per byte  {self.title(rung, described.seed)}")
+        if self.climbed is not None:
+            self.climbed(self.results["rungs"][-1])
 
     def _count(self, described: Recipe, texts: list[str]) -> dict[str, Any]:
         folder = self.out / described.name
@@ -400,13 +410,13 @@ class Ladder:
         if "before" not in found:
             found |= {"before": catalogue.score(run, texts), "sample_before": sample(catalogue.opened(run))}
             self.save()
-            say(f"{found['before']:.4f} bits per byte  {self.catalogue}, as it is")
+            self.tell(f"{found['before']:.4f} bits per byte  {self.catalogue}, as it is")
         catalogue.read(run)
         after = catalogue.score(run, texts)
         reading = {"seconds": round(run.seconds, 3), "tokens": run.tokens, "sample_after": sample(catalogue.opened(run))}
         found |= {"after": after, **reading}
         self.save()
-        say(f"{after:.4f} bits per byte  {self.catalogue}, after reading")
+        self.tell(f"{after:.4f} bits per byte  {self.catalogue}, after reading")
 
 
 def sample(opened: Opened) -> str:

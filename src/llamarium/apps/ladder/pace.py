@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llamarium.ground.progress import duration
 
-BUILDING = 5.0  # seconds that a rung takes beside learning and being judged: building, a sample, saving
+BUILDING = 2.0  # seconds that a rung takes beside learning and being judged: building, a sample, saving
 COMPILING = 12.0  # and where its step is compiled
 COMPILE_FROM = 60.0  # seconds a rung from which a compiled step makes up for that
 SHORTEST = 2.0  # seconds that each rung gets, even where the minutes do not hold them all
@@ -41,7 +41,7 @@ def share(*, minutes: float, spent: float, rungs: int, judging: float, compiled:
     `judging`: seconds that a rung takes to be judged as often as it is.
 
     >>> share(minutes=1, spent=10, rungs=2, judging=5, compiled=False)
-    Pace(learning=15.0, beside=10.0)
+    Pace(learning=18.0, beside=7.0)
     """
     beside = BUILDING + judging + (COMPILING if compiled else 0.0)
     return Pace(max(SHORTEST, (60 * minutes - spent - reserved) / max(1, rungs) - beside), beside)

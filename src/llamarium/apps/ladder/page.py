@@ -202,6 +202,7 @@ def _pictures(results: Results, rows: list[dict[str, Any]]) -> list[Html]:
             y_label="bits per byte",
             references={named(row): row["bits"] for row in others},
             log_x=True,
+            faint=[named(row) for row in counts],
             width=width,
             height=height,
         )

@@ -15,8 +15,9 @@ from llamarium.models.model import Fitted
 from llamarium.train import recipe
 from llamarium.train.recipe import Recipe, parse_size
 
-
+# What serves LLaMA best in about a minute on two cores; all others get the same (docs/log.md has what was tried).
 BATCH, SEQUENCE = 2048, 256  # tokens of a step and of a row
+OPTIMIZER = {"name": "muon", "schedule": "linear", "warmup": 0.05, "final": 0.0, "weight_decay": 0.1}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def describe(
             "precision": precision,
             "compile": compiled and family(rung.family).Model.KIND == "decoder",
         }
-        values["optimizer"] = {"name": "muon", "schedule": "linear", "warmup": 0.05, "final": 0.0, "weight_decay": 0.1}
+        values["optimizer"] = OPTIMIZER
     return recipe.build(values, name=rung.name)
 
 

@@ -20,6 +20,7 @@ Results = dict[str, Any]
 
 MOST_BAD_FILES = 100
 PACKERS = ("gzip", "xz")
+COUNTS = ("bigram", "5-gram")
 WIDE, NARROW = (860, 420), (400, 380)  # pixels
 
 
@@ -158,7 +159,8 @@ def _chart(ladder: Results, voice: Voice) -> Html:
         return f"{bits:.3f}  {name}"
 
     own, catalogue = ladder["own"], ladder["catalogue"]
-    levels = {named(rung["bits_per_byte"], rung["name"]): rung["bits_per_byte"] for rung in ladder["references"]}
+    drawn = [rung for rung in ladder["references"] if rung["key"] in (*PACKERS, *COUNTS)]
+    levels = {named(rung["bits_per_byte"], rung["name"]): rung["bits_per_byte"] for rung in drawn}
     curve = [(point["minutes"], point["bits_per_byte"]) for point in own["curve"]] or [(own["seconds"] / 60, own["bits_per_byte"])]
     series = {named(own["bits_per_byte"], _own_name(ladder, voice)): curve}
     if catalogue:
@@ -243,7 +245,7 @@ def _overtakes(results: Results, voice: Voice) -> list[Html]:
     ahead = {overtake["over"] for overtake in ladder["overtakes"] if overtake["minute"] is None}
     time = voice.time(ladder["own"]["seconds"])
     reasons = []
-    if "ngram" in ahead:
+    if "5-gram" in ahead:
         reasons.append(voice("why_counts", size=size(results["text"]["train_bytes"]), time=time))
     if ahead.intersection(PACKERS):
         reasons.append(voice("why_packers", time=time))

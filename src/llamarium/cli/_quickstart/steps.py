@@ -28,9 +28,12 @@ import llamarium
 from llamarium.adapt import lora
 from llamarium.apps.ask.answer import ask, highlights
 from llamarium.apps.ask.index import Index, build_in_memory
+from llamarium.apps.ladder.climb import Ladder
+from llamarium.apps.ladder.page import write_report
+from llamarium.apps.ladder.rungs import BATCH, OPTIMIZER, RUNGS, SEQUENCE
 from llamarium.checkpoint.open import Opened
 from llamarium.cli._quickstart.narration import Narrator
-from llamarium.cli._quickstart.page import render
+from llamarium.cli._quickstart.page import COUNTS, PACKERS, render
 from llamarium.cli._quickstart.words import Voice
 from llamarium.engine.generate import Generation, generate
 from llamarium.engine.language_model import LanguageModel
@@ -43,7 +46,6 @@ from llamarium.ground.device import fast_dtype, matmul_rate, num_threads, pick_d
 from llamarium.ground.errors import ExistsError, LlamariumError
 from llamarium.ground.network import Watch
 from llamarium.ground.progress import say
-from llamarium.models import ngram
 from llamarium.text.corpus import Corpus, open_corpus
 from llamarium.text.document import Document
 from llamarium.text.prepare import prepare
@@ -57,8 +59,9 @@ from llamarium.train.validate import validate
 
 CATALOGUE = "smollm2-135m-instruct"
 RESULTS, REPORT = "quickstart.json", "report.html"
-VOCAB_SIZE = 2048
-NGRAM_ORDER = 5
+VOCAB_SIZE = 1024
+SIZE = "1M"  # weights of each network
+CLIMBING = 0.3  # share of the time for the networks of the ladder, all of them together
 READING = 0.3  # share of the time for LoRA: 90 of 300 seconds
 SCORING = 1 / 15  # share of the time for scoring the catalogue's model once
 SECONDS_TO_REPORT = 8  # what speaking, asking and writing the page take when everything is loaded
@@ -109,6 +112,8 @@ class Quickstart:
             self.references(corpus, valid)
         with self.phase("alone"):
             asked = self.ask_alone(reader)
+        with self.phase("rungs"):
+            self.rungs(corpus, tokenizer, valid)
         with self.phase("own"):
             own = self.own(tokenizer, valid)
         if reader is not None:
@@ -236,7 +241,7 @@ class Quickstart:
         return None if self.precision == torch.float32 else self.precision
 
     def references(self, corpus: Corpus, valid: list[Document]) -> None:
-        """Compressors and a count model, all given the training text."""
+        """Compressors, given the training text."""
         train = [document.text.encode("utf-8", "surrogatepass") for document in corpus.documents("train")]
         texts = [document.text.encode("utf-8", "surrogatepass") for document in valid]
 
@@ -248,11 +253,35 @@ class Quickstart:
         for method in ("gzip", "xz"):
             began = time.perf_counter()
             rung(method, method, compressed_bits_per_byte(b"\n".join(train), b"\n".join(texts), method=method), began)
-        began = time.perf_counter()
-        model = ngram.Model(ngram.Config(vocab_size=257, order=NGRAM_ORDER))
-        model.fit([*text, 256] for text in train)
-        bits = -sum(float(model.log2_prob([*text, 256]).sum()) for text in texts) / max(1, sum(map(len, texts)))
-        rung("ngram", f"byte {NGRAM_ORDER}-gram (Kneser–Ney)", bits, began)
+
+    def rungs(self, corpus: Corpus, tokenizer: Tokenizer, valid: list[Document]) -> None:
+        """Every family of the story, from counting pairs to LLaMA: the networks all for the same few seconds."""
+        ladder = Ladder(
+            corpus,
+            self.out / "ladder",
+            minutes=CLIMBING * self.minutes,
+            size=SIZE,
+            catalogue=None,
+            vocabulary=tokenizer,
+            judged=[document.text for document in valid],
+            compressors=(),
+            tell=lambda _: None,
+            climbed=self.climbed,
+        )
+        ladder.climb()
+        write_report(ladder.out, ladder.results)
+
+    def levels(self) -> list[dict[str, Any]]:
+        """The rungs that need no time to learn: what our own model has to go past."""
+        return [rung for rung in self.results["ladder"]["references"] if rung["key"] in (*PACKERS, *COUNTS)]
+
+    def climbed(self, entry: dict[str, Any]) -> None:
+        """Show a rung of the ladder that is done."""
+        bits, seconds = entry["bits_per_byte"], entry["seconds"]
+        name = f"{entry['name']} ({self.voice.time(seconds)})" if entry["curve"] else entry["name"]
+        rung = {"key": entry["key"], "name": name, "bits_per_byte": bits, "seconds": seconds, "note": ""}
+        self.results["ladder"]["references"].append(rung)
+        say(self.tell("rung", bits=bits, bar=_bar(bits), name=name))
 
     def own(self, tokenizer: Tokenizer, valid: list[Document]) -> Run:
         """Raise a small LLaMA from nothing, in the time that is left when what follows has its share."""
@@ -264,17 +293,17 @@ class Quickstart:
             {
                 "name": "own",
                 "data": {"corpus": str(self.out / "corpus"), "tokenizer": str(self.out / "tokenizer")},
-                "model": {"family": "llama", "size": "2M"},
+                "model": {"family": "llama", "size": SIZE},
                 "train": {
                     "minutes": seconds / 60,
-                    # Small steps and many: in two minutes a network hardly leaves the stage where it knows which words are frequent.
-                    "batch_tokens": 1024,
-                    "sequence_length": 256,
-                    "learning_rate": 3e-3,
+                    "batch_tokens": BATCH,
+                    "sequence_length": SEQUENCE,
+                    "learning_rate": RUNGS[-1].learning_rate,
                     "validate_every": 1_000_000,
                     "save_every": 1_000_000,
                     "precision": str(self.precision).removeprefix("torch."),
                 },
+                "optimizer": OPTIMIZER,
             }
         )
         run = start(described, self.out / "own")
@@ -311,7 +340,7 @@ class Quickstart:
         }
         ladder["overtakes"] = [
             {"over": rung["key"], "minute": next((p["minutes"] for p in curve if p["bits_per_byte"] < rung["bits_per_byte"]), None)}
-            for rung in ladder["references"]
+            for rung in self.levels()
         ]
         return run
 
@@ -319,7 +348,7 @@ class Quickstart:
         """Show where the own model stands on its way up."""
         assert bits is not None
         curve.append({"minutes": run.seconds / 60, "bits_per_byte": bits})
-        beaten = [rung["name"] for rung in self.results["ladder"]["references"] if bits < rung["bits_per_byte"]]
+        beaten = [rung["name"] for rung in self.levels() if bits < rung["bits_per_byte"]]
         beats = self.tell("beats", names=", ".join(beaten)) if beaten else self.tell("beats_none")
         say(self.tell("own_point", bits=bits, bar=_bar(bits), time=self.voice.time(run.seconds), beats=beats))
 
