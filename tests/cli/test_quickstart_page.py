@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamarium.apps.ladder.rungs import RUNGS
 from llamarium.cli._quickstart.page import highlighted, render
 from llamarium.cli._quickstart.words import WORDS, Voice
 from llamarium.ground.page import POLICY, Html
@@ -109,6 +110,11 @@ def sample(language: str = "en") -> dict[str, Any]:
             "references": [
                 {"key": "gzip", "name": "gzip", "bits_per_byte": 2.611, "seconds": 0.31, "note": ""},
                 {"key": "xz", "name": "xz", "bits_per_byte": 2.274, "seconds": 2.9, "note": ""},
+                *(
+                    {"key": rung.key, "name": rung.name, "bits_per_byte": 2.4, "seconds": 11.0, "note": ""}
+                    for rung in RUNGS
+                    if rung.key != "5-gram"
+                ),
                 {"key": "5-gram", "name": "5-gram", "bits_per_byte": 2.043, "seconds": 6.4, "note": ""},
             ],
             "own": {
@@ -237,7 +243,7 @@ def test_ladder_is_sorted_best_first() -> None:
     start = html.index('<div class="wide" tabindex="0"><table><thead><tr><th>who')
     table = html[start : html.index("</table>", start)]
     bits = [float(value) for value in re.findall(r'<td class="number">(\d\.\d{3})</td>', table)]
-    assert bits == [0.734, 0.794, 2.043, 2.214, 2.274, 2.611]
+    assert bits == [0.734, 0.794, 2.043, 2.214, 2.274, *[2.4] * (len(RUNGS) - 1), 2.611]
 
 
 def test_no_sentence_of_one_language_is_on_the_page_of_the_other() -> None:

@@ -56,7 +56,8 @@ def _config(module: ModuleType, values: dict[str, Any]) -> Any:
     own = values["model_type"].startswith(OWN)
     fields = values["config"] if own else dataclasses.asdict(module.config_from_hf(values))
     if not isinstance(fields, dict):
-        raise ValueError(f"config must hold the fields of the model, not {fields!r:.50}")
+        known = ", ".join(field.name for field in dataclasses.fields(module.Config))
+        raise ValueError(f"config must hold the fields of the model ({known}), not {fields!r:.50}")
     return build_config(module, fields)
 
 

@@ -77,8 +77,8 @@ def place_weights(
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        _, _, reasons = str(error).partition("\n")  # the first line names the class
-        raise BadFileError(path, f"does not fit its model: {' '.join(reasons.split())}") from None
+        first, _, reasons = str(error).partition("\n")  # of several lines the first names the class
+        raise BadFileError(path, f"does not fit its model: {' '.join((reasons or first).split())}") from None
     return model
 
 
