@@ -39,7 +39,8 @@ def read_config(folder: Path) -> tuple[ModuleType, Any]:
     kind = values.get("model_type") if isinstance(values, dict) else None
     if not isinstance(kind, str):
         raise BadFileError(path, "names no model_type.")
-    readers = {name: family(each) for each in families() for name in (OWN + each, *getattr(family(each), "HF_MODEL_TYPES", ()))}
+    modules = {each: family(each) for each in families()}
+    readers = {name: module for each, module in modules.items() for name in (OWN + each, *getattr(module, "HF_MODEL_TYPES", ()))}
     if kind not in readers:
         known = ", ".join(sorted(name for name in readers if name.startswith(OWN) == kind.startswith(OWN)))
         raise BadFileError(path, f"has the model_type {kind!r:.80}, which no family here reads ({known}).")
