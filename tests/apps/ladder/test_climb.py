@@ -103,13 +103,13 @@ def test_judged_by_as_much_as_there_is_time_for(tiny: Tiny, monkeypatch: pytest.
 def test_time_is_shared_equally() -> None:
     shared = share(minutes=10, spent=20, rungs=7, judging=3, compiled=True, reserved=80)
     assert 7 * (shared.learning + shared.beside) + 20 + 80 == pytest.approx(600)
-    assert shared.sentence(minutes=10, rungs=7) == "7 rungs are trained for 54 s each."
+    assert shared.sentence(minutes=10, rungs=7) == "7 rungs are trained for 58 s each."
 
 
 def test_minutes_that_are_short_are_said() -> None:
-    shared = share(minutes=2, spent=0, rungs=6, judging=1, compiled=False)
+    shared = share(minutes=2, spent=0, rungs=6, judging=3, compiled=False)
     assert (
-        shared.sentence(minutes=2, rungs=6) == "6 rungs are trained for 17 s each: that is short, and says little; give it more --minutes."
+        shared.sentence(minutes=2, rungs=6) == "6 rungs are trained for 15 s each: that is short, and says little; give it more --minutes."
     )
     shared = share(minutes=1, spent=10, rungs=6, judging=6, compiled=False)
     assert shared.learning == 2

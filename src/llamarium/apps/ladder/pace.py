@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llamarium.ground.progress import duration
 
 BUILDING = 2.0  # seconds that a rung takes beside learning and being judged: building, a sample, saving
-COMPILING = 12.0  # and where its step is compiled
+COMPILING = 8.0  # and where its step is compiled
 COMPILE_FROM = 60.0  # seconds a rung from which a compiled step makes up for that
 SHORTEST = 2.0  # seconds that each rung gets, even where the minutes do not hold them all
 SHORT = 20.0  # seconds below which networks hardly leave the stage where they know which words are frequent
