@@ -13,7 +13,7 @@ Does not know: how documents were cleaned or chosen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,20 +71,119 @@ def measure(documents: Sequence[Document]) -> Side:
     return Side(len(documents), sum(len(d.text) for d in documents), sum(len(d.text.encode("utf-8")) for d in documents))
 
 
+class SideWriter:
+    """Writes one side of a corpus: tables of any length become row groups of 1,000 and shards of 100,000 documents.
+
+    The same rows make the same bytes, however they are dealt out to `write`.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._folder, self._split = folder, split
+        self._waiting: list[Any] = []
+        self._num_waiting = self._num_written = self._num_shards = 0
+        self._writer: Any = None
+        self._characters = self._bytes = 0
+
+    def write(self, table: Any) -> None:
+        """Take the rows of a pyarrow table with the columns of `COLUMNS`."""
+        from pyarrow import compute
+
+        self._characters += compute.sum(compute.utf8_length(table["text"])).as_py() or 0
+        self._bytes += compute.sum(compute.binary_length(table["text"])).as_py() or 0
+        self._waiting.append(table.select(COLUMNS))
+        self._num_waiting += len(table)
+        self._flush()
+
+    def close(self) -> Side:
+        """Write what is still waiting, and say how much all of it was. A side without documents is one shard without rows."""
+        self._flush(all_of_it=True)
+        if self._num_shards == 0:
+            self._open()
+        self._end_shard()
+        return Side(self._num_written, self._characters, self._bytes)
+
+    def _flush(self, *, all_of_it: bool = False) -> None:
+        import pyarrow
+
+        rows = pyarrow.concat_tables(self._waiting) if self._waiting else None
+        start = 0
+        while self._num_waiting >= (1 if all_of_it else self._group()):
+            if self._writer is None:
+                self._open()
+            length = min(self._group(), self._num_waiting)
+            # In one chunk, because where chunks end decides where pages end.
+            self._writer.write_table(rows.slice(start, length).combine_chunks())
+            start += length
+            self._num_waiting -= length
+            self._num_written += length
+            if self._num_written % SHARD_DOCUMENTS == 0:
+                self._end_shard()
+        self._waiting = [rows.slice(start)] if self._num_waiting else []
+
+    def _group(self) -> int:
+        """How many documents the next row group has: 1,000, or what the shard has room for."""
+        return min(ROW_GROUP_DOCUMENTS, SHARD_DOCUMENTS - self._num_written % SHARD_DOCUMENTS)
+
+    def _open(self) -> None:
+        from pyarrow import parquet
+
+        path = self._folder / f"{self._split}-{self._num_shards:05d}.parquet"
+        self._num_shards += 1
+        self._writer = parquet.ParquetWriter(path, schema(), compression="zstd", use_dictionary=["language"], write_statistics=False)
+
+    def _end_shard(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def schema() -> Any:
+    """The columns of a shard, as pyarrow has them."""
+    import pyarrow
+
+    return pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
+
+
 def write_corpus(
     folder: Path, sides: Mapping[str, Sequence[Document]], *, report: Mapping[str, Any], page: str, replace: bool = False
 ) -> None:
     """Write `sides` ("train", "valid") to `folder`, at once or not at all; `report` becomes report.json, `page` report.html."""
     require_pyarrow("prepare")
+    import pyarrow
+
+    def tables(split: str) -> Iterator[Any]:
+        for start in range(0, len(sides[split]), ROW_GROUP_DOCUMENTS):
+            rows = sides[split][start : start + ROW_GROUP_DOCUMENTS]
+            yield pyarrow.table({name: [getattr(document, name) for document in rows] for name in COLUMNS}, schema=schema())
+
+    write_sides(folder, {split: tables(split) for split in SPLITS}, report=lambda measured: (report, page), replace=replace)
+
+
+def write_sides(
+    folder: Path,
+    sides: Mapping[str, Iterable[Any]],
+    *,
+    report: Callable[[Mapping[str, Side]], tuple[Mapping[str, Any], str]],
+    replace: bool = False,
+) -> None:
+    """Write the pyarrow tables of each side to `folder`, at once or not at all; `report` is told how much they were, and gives
+    what becomes report.json and report.html."""
+
+    measured: dict[str, Side] = {}
+    extra: dict[str, Any] = {"kind": KIND}
 
     def fill(temporary: Path) -> None:
         for split in SPLITS:
-            for number, start in enumerate(range(0, max(len(sides[split]), 1), SHARD_DOCUMENTS)):
-                _write_shard(temporary / f"{split}-{number:05d}.parquet", sides[split][start : start + SHARD_DOCUMENTS])
-        write_json(temporary / "report.json", report)
+            writer = SideWriter(temporary, split)
+            for table in sides[split]:
+                writer.write(table)
+            measured[split] = writer.close()
+        extra.update({split: asdict(measured[split]) for split in SPLITS})
+        details, page = report(measured)
+        write_json(temporary / "report.json", details)
         write_text(temporary / "report.html", page)
 
-    write_folder(folder, fill, extra={"kind": KIND, **{split: asdict(measure(sides[split])) for split in SPLITS}}, replace=replace)
+    write_folder(folder, fill, extra=extra, replace=replace)
 
 
 def is_corpus(folder: Path) -> bool:
@@ -132,18 +231,6 @@ def _read_side(folder: Path, value: Any) -> Side:
     if not isinstance(value, dict) or not all(type(value.get(name)) is int and value[name] >= 0 for name in names):
         raise BadFileError(folder / MANIFEST, "does not say how much there is to train and to validate.")
     return Side(*(value[name] for name in names))
-
-
-def _write_shard(path: Path, documents: Sequence[Document]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
-    with parquet.ParquetWriter(path, schema, compression="zstd", use_dictionary=["language"], write_statistics=False) as writer:
-        for start in range(0, len(documents), ROW_GROUP_DOCUMENTS):
-            rows = documents[start : start + ROW_GROUP_DOCUMENTS]
-            columns = {name: [getattr(document, name) for document in rows] for name in COLUMNS}
-            writer.write_table(pyarrow.table(columns, schema=schema))
 
 
 def _read_shard(path: Path) -> Iterator[Document]:
