@@ -12,7 +12,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamarium.ground import registry
@@ -26,11 +26,20 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Piece:
-    """What a reader finds in a file: a text, and the number of its record (from 1) where the file is a container."""
+    """What a reader finds in a file: a text, and the number of its record (from 1) where the file is a container.
+
+    `pages`: where pages start, in code points. `encoding`: what the bytes were ("utf-8", "gb18030", ...), empty where
+    it is no question. `member`: the name inside an archive. `problem`: a sentence, where this member could not be
+    read; its text is then empty. `web`: whether it came from a web page.
+    """
 
     text: str
     record: int | None = None
     pages: tuple[int, ...] = ()
+    encoding: str = ""
+    member: str = ""
+    problem: str = ""
+    web: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,15 @@ class Document:
 
     `source`: path relative to the folder that was given, '/' between, and ``#<number>`` for a record or a part.
     `language`: a code such as "en" or "zh", empty where nobody has looked. `pages`: where pages start, in code points.
+    `encoding`: what the bytes were, where the reader says so. `web`: whether it came from a web page.
     """
 
     text: str
     source: str
     language: str = ""
     pages: tuple[int, ...] = ()
+    encoding: str = ""
+    web: bool = False
 
     @property
     def id(self) -> str:
@@ -90,7 +102,7 @@ def read_pieces(path: Path) -> list[Piece]:
     reader = readers().get(path.suffix.lower())
     if reader is None:
         raise BadFileError(path, no_reader(path), hint=f"Files that can be read: {', '.join(sorted(readers()))}.")
-    return [Piece(whole_characters(p.text.replace("\r\n", "\n")), p.record, p.pages) for p in reader(data, path=path)]
+    return [replace(piece, text=whole_characters(piece.text.replace("\r\n", "\n"))) for piece in reader(data, path=path)]
 
 
 @functools.cache
