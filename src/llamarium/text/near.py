@@ -99,7 +99,7 @@ def near_duplicates(sketches: Sequence[Sketch], lengths: Sequence[int] | Integer
         for band in range(BANDS):
             for pairs in _candidates(documents, band, threshold):
                 waiting.append(pairs)
-                num_waiting += len(pairs)
+                num_waiting += pairs.shape[1]
                 if num_waiting >= _MOST_PAIRS:
                     _connect(groups, documents, waiting, threshold)
                     waiting, num_waiting = [], 0
@@ -196,7 +196,7 @@ def _connect(groups: Integers, documents: _Documents, waiting: Sequence[Integers
 
 
 def resemblance(sets: Shingles, pairs: Integers) -> NDArray[np.float64]:
-    """The Jaccard resemblance of each pair (2, m) of `sets`: the shingles that both have over those that either has; 0 if there are none."""
+    """The Jaccard resemblance of each pair (2, m) of `sets`: the shingles that both have over those that either has; 0 if none."""
     shared = np.zeros(pairs.shape[1], dtype=np.int64)
     sizes = sets.sizes[pairs]
     for start in range(0, pairs.shape[1], _BATCH):
@@ -251,6 +251,7 @@ def _ranges(starts: Integers, lengths: Integers) -> Integers:
     >>> _ranges(np.array([5, 9]), np.array([3, 2])).tolist()
     [5, 6, 7, 9, 10]
     """
-    ends = np.cumsum(lengths)
-    places: Integers = np.arange(ends[-1] if len(ends) else 0)
-    return places + np.repeat(starts - (ends - lengths), lengths)
+    offsets = offsets_of(lengths)
+    places = np.repeat(starts - offsets[:-1], lengths)
+    places += np.arange(len(places))
+    return places
