@@ -92,7 +92,6 @@ def near_duplicates(sketches: Sequence[Sketch], lengths: Sequence[int] | Integer
     assert 0 < threshold <= 1
     documents = _Documents(sketches)
     assert len(lengths) == len(documents.sizes)
-    groups = np.arange(len(documents.sizes))
     waiting: list[Integers] = []
     num_waiting = 0
     with progress.task("Comparing near-duplicates", BANDS) as work:
@@ -101,26 +100,27 @@ def near_duplicates(sketches: Sequence[Sketch], lengths: Sequence[int] | Integer
                 waiting.append(pairs)
                 num_waiting += pairs.shape[1]
                 if num_waiting >= _MOST_PAIRS:
-                    _connect(groups, documents, waiting, threshold)
+                    _connect(documents, waiting, threshold)
                     waiting, num_waiting = [], 0
             work.advance()
         if waiting:
-            _connect(groups, documents, waiting, threshold)
-    return _representatives(groups, np.asarray(lengths, dtype=np.int64))
+            _connect(documents, waiting, threshold)
+    return _representatives(documents.groups, np.asarray(lengths, dtype=np.int64))
 
 
 class _Documents:
-    """The documents of all sketches, as one row."""
+    """The documents of all sketches, as one row, and the group of each as far as it is known: the smallest index in it."""
 
     def __init__(self, sketches: Sequence[Sketch]) -> None:
         self.sketches = sketches
         self.firsts = offsets_of(np.array([len(one) for one in sketches], dtype=np.int64))
         self.sizes = np.concatenate([one.shingles.sizes for one in sketches]) if sketches else np.empty(0, dtype=np.int64)
         self.some = np.flatnonzero(self.sizes)
+        self.groups: Integers = np.arange(len(self.sizes))
 
     def keys(self, band: int) -> Hashes:
         """The key of each document in one band (n,)."""
-        return np.concatenate([one.keys[:, band] for one in self.sketches])
+        return np.concatenate([_column(one.keys, band) for one in self.sketches])
 
     def shingles(self, numbers: Integers) -> Shingles:
         """Those of the documents `numbers`, which ascend; read from the sketches they are in."""
@@ -133,6 +133,14 @@ class _Documents:
                 places = _ranges(one.offsets[numbers[start:end] - first], sizes[start:end])
                 hashes[offsets[start] : offsets[end]] = one.hashes[places]
         return Shingles(hashes, offsets)
+
+
+def _column(keys: Hashes, band: int) -> Hashes:
+    """One band's keys. Of keys on the disk they are read, not mapped: what was looked at in a map counts as memory of the process."""
+    if not isinstance(keys, np.memmap) or keys.filename is None or not keys.flags.f_contiguous:
+        return keys[:, band]
+    column: Hashes = np.fromfile(keys.filename, dtype=keys.dtype, count=len(keys), offset=keys.offset + band * len(keys) * keys.itemsize)
+    return column
 
 
 def _candidates(documents: _Documents, band: int, threshold: float) -> Iterator[Integers]:
@@ -175,24 +183,25 @@ def _candidates(documents: _Documents, band: int, threshold: float) -> Iterator[
 
 
 def _pairs(documents: _Documents, first: Integers, second: Integers, threshold: float) -> Integers:
-    """Those pairs (2, m) of two documents whose sizes alone allow the threshold: the smaller set holds all that both can share."""
+    """Those pairs (2, m) that are of no group yet, and whose sizes alone allow the threshold: the smaller set holds all that both share."""
+    apart = documents.groups[first] != documents.groups[second]
+    first, second = first[apart], second[apart]
     left, right = documents.sizes[first], documents.sizes[second]
-    possible = (np.minimum(left, right) / np.maximum(left, right) >= threshold) & (first != second)
+    possible = np.minimum(left, right) / np.maximum(left, right) >= threshold
     first, second = first[possible], second[possible]
     return np.stack([np.minimum(first, second), np.maximum(first, second)])
 
 
-def _connect(groups: Integers, documents: _Documents, waiting: Sequence[Integers], threshold: float) -> None:
+def _connect(documents: _Documents, waiting: Sequence[Integers], threshold: float) -> None:
     """Compare the pairs that wait, and join the groups of those that are near-duplicates."""
     pairs = np.concatenate(waiting, axis=1)
-    pairs = pairs[:, groups[pairs[0]] != groups[pairs[1]]]
-    count = len(groups)
+    count = len(documents.sizes)
     pairs = np.stack(np.divmod(np.unique(pairs[0] * count + pairs[1]), count))
     for start, end in _chunks(documents.sizes[pairs].sum(axis=0), _MOST_HASHES):
         some = pairs[:, start:end]
         numbers, places = np.unique(some, return_inverse=True)
         near = resemblance(documents.shingles(numbers), places.reshape(some.shape)) >= threshold
-        _join(groups, some[:, near])
+        _join(documents.groups, some[:, near])
 
 
 def resemblance(sets: Shingles, pairs: Integers) -> NDArray[np.float64]:
