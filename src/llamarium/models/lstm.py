@@ -19,13 +19,14 @@ Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735), with the forge
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llamarium.models import model
@@ -33,6 +34,7 @@ from llamarium.models.model import Context
 from llamarium.models.sizing import nearest
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+WIDTHS = range(32, 8192 + 1, 32)  # there are no heads to fit in, and two layers of the right width are faster than three narrow ones
 SPREAD = 0.5  # standard deviation of fresh embeddings; with a tenth of it a model learns little in its first hundreds of steps
 
 
@@ -74,7 +76,7 @@ class Config:
         def shape(width: int, layers: int) -> Config:
             return cls(vocab_size=vocab_size, width=width, layers=layers)
 
-        return nearest(shape, num_parameters, widths_a_layer=512)
+        return nearest(shape, num_parameters, widths_a_layer=512, widths=WIDTHS)
 
     def num_parameters(self) -> int:
         """Number of weights of a model of this shape."""
@@ -82,18 +84,63 @@ class Config:
             return Model(self).num_parameters()
 
 
-def columns(starts_BT: Tensor) -> list[int]:
-    """The places, but the first, at which a text starts in any row: between two of them all rows run on.
+@dataclass(frozen=True)
+class Texts:
+    """How N texts that lie in B rows are read side by side, in few calls of the kernel and without filling any up.
 
-    >>> columns(torch.tensor([[True, False, True, False], [True, False, False, False]]))
-    [2]
+    Of many lengths, each is a sum of powers of two: one of 37 is read as 32, 4 and 1, together with all that have that power in
+    them. Of few, all run on together until the shortest is at its end.
+    """
+
+    order_P: Tensor  # noqa: N815  # the positions of the flattened rows, stretch after stretch
+    places_P: Tensor  # noqa: N815  # the other way round: where in that order each position stands
+    stretches: list[tuple[Tensor, int]]  # which texts, and how many steps
+    row_N: Tensor  # noqa: N815
+    fresh_N: Tensor  # noqa: N815  # whether a text starts where its part of the row does, or goes on from an earlier call
+    last_B: Tensor  # noqa: N815  # the last text of each row, whose state is left
+
+
+def texts(starts_BT: Tensor) -> Texts | None:
+    """The texts in rows, which start at `starts_BT` and where a row does; None where each row is one.
+
+    >>> found = texts(torch.tensor([[True, False, False, True], [False, False, False, False]]))
+    >>> [(which.tolist(), steps) for which, steps in found.stretches], found.order_P.tolist()
+    ([([0, 1, 2], 1), ([0, 2], 2), ([2], 1)], [0, 3, 4, 1, 2, 5, 6, 7])
+    >>> found.row_N.tolist(), found.fresh_N.tolist(), found.last_B.tolist()
+    ([0, 0, 1], [True, True, False], [1, 2])
     """
     if starts_BT.shape[1] == 1:
-        return []
+        return None
     try:
-        return [int(place) for place in starts_BT[:, 1:].any(dim=0).nonzero()[:, 0] + 1]
-    except RuntimeError:  # tensors without memory have no values; the whole takes as much memory as its stretches
-        return []
+        starts = starts_BT.numpy(force=True)
+        if not starts[:, 1:].any():
+            return None
+    except RuntimeError:  # tensors without memory have no values; whole rows take as much memory
+        return None
+    first = np.flatnonzero(starts | (np.arange(starts.shape[1]) == 0))
+    length = np.diff(first, append=starts.size)
+    row = first // starts.shape[1]
+    stretches, order, left = [], [], length.copy()
+    while len(lengths := np.unique(left[left > 0])):
+        powers = int(np.bitwise_or.reduce(left))
+        steps = int(lengths[0]) if len(lengths) <= powers.bit_count() else 1 << (powers.bit_length() - 1)
+        which = np.flatnonzero(left >= steps)
+        stretches.append((which, steps))
+        order.append(((first + length - left)[which, None] + np.arange(steps)).ravel())
+        left[which] -= steps
+    order_P = np.concatenate(order)
+
+    def there(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(starts_BT.device)
+
+    return Texts(
+        there(order_P),
+        there(np.argsort(order_P)),
+        [(there(which), steps) for which, steps in stretches],
+        there(row),
+        there(starts.ravel()[first]),
+        there(np.append(np.flatnonzero(np.diff(row)), len(row) - 1)),
+    )
 
 
 class Layer(nn.Module):
@@ -110,23 +157,35 @@ class Layer(nn.Module):
         )
         self.dropout = config.dropout if layer < config.layers - 1 else 0.0
 
-    def forward(self, x_BTD: Tensor, state_BSD: Tensor | None, starts_BT: Tensor, cuts: list[int]) -> tuple[Tensor, Tensor]:
+    def forward(self, x_BTD: Tensor, state_BSD: Tensor | None, starts_B: Tensor, found: Texts | None) -> tuple[Tensor, Tensor]:
+        """Whole rows (B, T, D), or with `found` positions in its order (P, D); `starts_B`: whether each row starts with a text."""
         if state_BSD is None:
-            state_BSD = x_BTD.new_zeros(len(x_BTD), 2 if self.config.cell == "lstm" else 1, self.config.width)
+            state_BSD = x_BTD.new_zeros(len(starts_B), 2 if self.config.cell == "lstm" else 1, self.config.width)
         state_BSD = state_BSD.to(x_BTD.dtype)
-        found = []
-        for first, last in itertools.pairwise((0, *cuts, x_BTD.shape[1])):
-            state_BSD = state_BSD.masked_fill(starts_BT[:, first, None, None], 0)
-            y_BTD, state_BSD = self._run(x_BTD[:, first:last], state_BSD)
-            found.append(y_BTD)
-        return F.dropout(torch.cat(found, dim=1), self.dropout, self.training), state_BSD
+        if found is None:
+            y_BTD, state_BSD = self._run(x_BTD, state_BSD.masked_fill(starts_B[:, None, None], 0))
+        else:
+            y_BTD, state_BSD = self._run_apart(x_BTD, state_BSD, found)
+        return F.dropout(y_BTD, self.dropout, self.training), state_BSD
+
+    def _run_apart(self, x_PD: Tensor, state_BSD: Tensor, found: Texts) -> tuple[Tensor, Tensor]:
+        """Stretch after stretch, each from the states that its texts were left in."""
+        state_NSD = state_BSD[found.row_N].masked_fill(found.fresh_N[:, None, None], 0)
+        written = []
+        parts = torch.split(x_PD, [len(which) * steps for which, steps in found.stretches])
+        for part_PD, (which, steps) in zip(parts, found.stretches, strict=True):
+            y_NTD, left_NSD = self._run(part_PD.view(len(which), steps, -1), state_NSD[which])
+            state_NSD = state_NSD.index_copy(0, which, left_NSD.to(state_NSD.dtype))
+            written.append(y_NTD.flatten(0, 1))
+        return torch.cat(written), state_NSD[found.last_B]
 
     def _run(self, x_BTD: Tensor, state_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """The fused kernel over a stretch, from a state to a state."""
         state = state_BSD.transpose(0, 1)[:, None].contiguous()  # (S, 1, B, D)
         with _arithmetic(state.device):
             y_BTD, last = self.cells(x_BTD, (state[0], state[1]) if self.config.cell == "lstm" else state[0])
-        return y_BTD, torch.stack([kept[0] for kept in (last if self.config.cell == "lstm" else (last,))], dim=1)
+        # Contiguous, however the rows are read: what is compiled behind it has one form.
+        return y_BTD.contiguous(), torch.stack([kept[0] for kept in (last if self.config.cell == "lstm" else (last,))], dim=1)
 
 
 def _arithmetic(device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -167,13 +226,13 @@ class Model(model.Network):
 
     def hidden(self, ids_BT: Tensor, context: Context) -> Tensor:
         starts_BT = (context.positions_BT == 0).expand(ids_BT.shape)
-        cuts = columns(starts_BT)
-        x_BTD: Tensor = self.embed(ids_BT)
+        found = texts(starts_BT)
+        x_BTD: Tensor = self.embed(ids_BT if found is None else ids_BT.flatten()[found.order_P])
         for layer, block in enumerate(self.blocks):
             # The state goes in and out by value: a block that is run again in the backward pass must find what it found.
-            x_BTD, state_BSD = block(x_BTD, context.state(layer), starts_BT, cuts)
+            x_BTD, state_BSD = block(x_BTD, context.state(layer), starts_BT[:, 0], found)
             context.store(layer, state_BSD)
-        return x_BTD
+        return x_BTD if found is None else x_BTD.index_select(0, found.places_P).view(*ids_BT.shape, -1)
 
     def unembed(self, x_BTD: Tensor) -> Tensor:
         return F.linear(x_BTD, self.embed.weight if self.head is None else self.head.weight)

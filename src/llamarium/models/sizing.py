@@ -8,7 +8,7 @@ Does not know: families, what the numbers in between are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -24,14 +24,16 @@ C = TypeVar("C", bound=Sized)
 WIDTHS = (32, 64, 96, *range(128, 8192 + 1, 64))  # heads of 64 numbers, where there is room for two
 
 
-def nearest(shape: Callable[[int, int], C], num_parameters: float, *, fewest: int = 2, widths_a_layer: float = 64) -> C:
+def nearest(
+    shape: Callable[[int, int], C], num_parameters: float, *, fewest: int = 2, widths_a_layer: float = 64, widths: Sequence[int] = WIDTHS
+) -> C:
     """The config ``shape(width, layers)`` nearest to `num_parameters`, with at least `fewest` and about width / `widths_a_layer` layers.
 
     A layer costs the same wherever it stands, so two shapes of each width tell the size of all.
     `ValueError` where nothing comes within a factor of two.
     """
     best: tuple[float, float, C | None] = (math.inf, 0, None)
-    for width in WIDTHS:
+    for width in widths:
         first, second = (float(shape(width, layers).num_parameters()) for layers in (1, 2))
         if first > num_parameters and best[2] is not None:  # and so has every wider shape
             break
