@@ -21,12 +21,12 @@ from torch.utils.checkpoint import checkpoint
 from llamarium.ground.device import fast_dtype
 from llamarium.ground.errors import RecipeError
 from llamarium.ground.group import Group
-from llamarium.models.model import Network
-from llamarium.train.objectives import Batch, Objective
+from llamarium.models.model import Kind, Network
+from llamarium.train.objectives import Batch, Objective, loss_of
 from llamarium.train.recipe import Recipe, parse_size
 
 COMPILE_FROM = 10  # minutes that a run is meant to take, from which a minute of compiling is worth it
-COMPILED = ("decoder", "encoder")  # recurrent layers are kernels already; an encoder-decoder's texts have lengths of their own
+COMPILED = ("decoder", "encoder", "recurrent")  # an encoder-decoder's texts have lengths of their own
 COMPILE_FROM_FLOP = 1e14  # or that much arithmetic, where its time is not known
 
 
@@ -76,17 +76,21 @@ def _worth_compiling(recipe: Recipe, device: torch.device) -> bool:
     return 6 * size * tokens >= COMPILE_FROM_FLOP
 
 
-def objective(function: Objective, precision: torch.dtype, device: torch.device, *, compiled: bool) -> Objective:
+def objective(function: Objective, precision: torch.dtype, device: torch.device, *, compiled: bool, kind: Kind = "decoder") -> Objective:
     """`function` in the given number type; float16 and bfloat16 are PyTorch's autocast over float32 weights.
 
-    Compiled, it is one graph: a model that breaks it is an error here and not a slow run.
+    Compiled, it is one graph: a model that breaks it is an error here and not a slow run. Of a recurrent model, whose layers are
+    kernels already, the loss is that graph, which with 4,096 pieces takes longer than the layers.
     """
+    if compiled and kind == "recurrent":
+        # Only `lm` and `sft` are for such a model (`objectives.misfit`).
+        function = functools.partial(function, loss=torch.compile(loss_of, fullgraph=True, dynamic=False))  # type: ignore[call-arg]
 
     def in_type(model: Network, batch: Batch) -> Tensor:
         with autocast(precision, device):
             return function(model, batch)
 
-    if not compiled:
+    if not compiled or kind == "recurrent":
         return in_type
     return torch.compile(in_type, fullgraph=True, dynamic=False)
 

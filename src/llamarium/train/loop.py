@@ -42,7 +42,11 @@ def train(run: Run, *, speak: Speak | None = None, after_step: Watch | None = No
     """
     options = run.recipe.train
     objective = compute.objective(
-        OBJECTIVES[options.objective], run.precision, run.device, compiled=bool(options.compile) and run.root is None
+        OBJECTIVES[options.objective],
+        run.precision,
+        run.device,
+        compiled=bool(options.compile) and run.root is None,
+        kind=run.model.KIND,
     )
     learning = list(run.learning().values())
     run.model.train()

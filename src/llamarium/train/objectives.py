@@ -41,16 +41,19 @@ class Batch:
     marks: Marks | None = None  # for objectives that leave something out
 
 
-def lm(model: Network, batch: Batch) -> Tensor:
-    """Sum of −ln p(next token), over the targets that are not ignored."""
+Loss = Callable[[Network, Tensor, Tensor], Tensor]
+
+
+def lm(model: Network, batch: Batch, *, loss: Loss | None = None) -> Tensor:
+    """Sum of −ln p(next token), over the targets that are not ignored. `loss` computes it from states, as `loss_of` does."""
     context = Dense(batch.inputs) if batch.documents is None else Packed(batch.documents)
-    return _loss(model, model.hidden(batch.inputs, context), batch.targets)
+    return (loss or loss_of)(model, model.hidden(batch.inputs, context), batch.targets)
 
 
-def sft(model: Network, batch: Batch) -> Tensor:
+def sft(model: Network, batch: Batch, *, loss: Loss | None = None) -> Tensor:
     """`lm`, whose targets are answers. An encoder-decoder reads what stands before each answer and writes the answer."""
     if model.KIND != "encoder_decoder":
-        return lm(model, batch)
+        return lm(model, batch, loss=loss)
     rows = [each.numpy(force=True) for each in (batch.inputs, batch.targets)]
     documents = np.zeros_like(rows[0]) if batch.documents is None else batch.documents.numpy(force=True)
     pairs = [
@@ -81,7 +84,7 @@ def mlm(model: Network, batch: Batch) -> Tensor:
     states_BTD = model.hidden(ids_BT.scatter(1, places_BK, shown_BK), context)
     states_BKD = states_BTD.gather(1, places_BK[:, :, None].expand(-1, -1, states_BTD.shape[-1]))
     targets_BK = torch.where(there_BT.gather(1, places_BK), guessed_BK, IGNORED)
-    return _loss(model, states_BKD, targets_BK) * (there_BT.sum() / (targets_BK != IGNORED).sum().clamp(min=1))
+    return loss_of(model, states_BKD, targets_BK) * (there_BT.sum() / (targets_BK != IGNORED).sum().clamp(min=1))
 
 
 def spans(model: Network, batch: Batch) -> Tensor:
@@ -115,14 +118,14 @@ def _write(model: Network, sources: Sequence[NDArray[Any]], targets: Sequence[ND
     target_BT = target_BT.to(device)
     inputs_BT = torch.nn.functional.pad(target_BT[:, :-1].clamp(min=0), (1, 0), value=model.config.start_id)
     states_BTD = model.hidden(inputs_BT, Dense(inputs_BT), source_BS.to(device))  # type: ignore[call-arg]
-    return _loss(model, states_BTD, target_BT)
+    return loss_of(model, states_BTD, target_BT)
 
 
 def _filled_up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def _loss(model: Network, states_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+def loss_of(model: Network, states_BTD: Tensor, targets_BT: Tensor) -> Tensor:
     """Sum of −ln p(target).
 
     Where the logits of a batch would be large, they are made, used and dropped a chunk at a time, and made again in the
@@ -153,7 +156,7 @@ Objective = Callable[[Network, Batch], Tensor]
 
 def whole_rows(model: Network, batch: Batch) -> Tensor:
     """Each row read and written whole: the most that an encoder-decoder does with one text a row."""
-    return _loss(model, model.hidden(batch.inputs, Dense(batch.inputs), batch.inputs), batch.targets)  # type: ignore[call-arg]
+    return loss_of(model, model.hidden(batch.inputs, Dense(batch.inputs), batch.inputs), batch.targets)  # type: ignore[call-arg]
 
 
 def rows_twice(model: Network, batch: Batch) -> Tensor:

@@ -124,7 +124,7 @@ def need(recipe: Recipe, model: Network, device: torch.device, *, processes: int
                 most = max(most, meter.peak)
     lasting = standing + gradients
     most = max(most, lasting)
-    if recipe.train.compile:
+    if recipe.train.compile and twin.KIND != "recurrent":
         most = lasting + int(FUSED * (most - lasting))
     if processes > 1:
         most -= _elsewhere(recipe, twin, lasting, processes)

@@ -369,7 +369,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, group: Group = 
     model.to(device)
     if precision == torch.float64:
         model.double()
-    if recipe.train.compile and group.size > 1:
+    if recipe.train.compile and group.size > 1 and model.KIND != "recurrent":
         build.compile_blocks(model)  # first: what is run again in the backward pass is then the compiled block
     if recipe.train.recompute:
         compute.recompute(model)

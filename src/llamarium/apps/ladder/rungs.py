@@ -13,6 +13,7 @@ from typing import Any
 from llamarium.models import family
 from llamarium.models.model import Fitted
 from llamarium.train import recipe
+from llamarium.train.compute import COMPILED
 from llamarium.train.recipe import Recipe, parse_size
 
 # What serves LLaMA best in about a minute on two cores; all others get the same (docs/log.md has what was tried).
@@ -80,7 +81,7 @@ def describe(
             "validate_every": 1_000_000,
             "save_every": 1_000_000,
             "precision": precision,
-            "compile": compiled and family(rung.family).Model.KIND == "decoder",
+            "compile": compiled and family(rung.family).Model.KIND in COMPILED,
         }
         values["optimizer"] = OPTIMIZER
     return recipe.build(values, name=rung.name)
