@@ -6,7 +6,7 @@ import pytest
 
 from llamarium.ground.errors import BadFileError
 from llamarium.text.document import Piece
-from llamarium.text.read import json, jsonl
+from llamarium.text.read import json, jsonl, md, py, txt
 from llamarium.text.read._records import text_of
 
 
@@ -46,7 +46,7 @@ def test_which_field_is_the_text(record: Any, text: str | None) -> None:
     ],
 )
 def test_what_the_records_of_a_json_file_are(file: str, texts: list[str]) -> None:
-    assert list(json.read(file.encode(), path="a.json")) == [Piece(text, number) for number, text in enumerate(texts, 1)]
+    assert list(json.read(file.encode(), path="a.json")) == [Piece(text, number, encoding="utf-8") for number, text in enumerate(texts, 1)]
 
 
 def test_a_record_without_text_says_what_it_has() -> None:
@@ -61,6 +61,19 @@ def test_json_lines_under_the_wrong_name() -> None:
     with pytest.raises(BadFileError) as caught:
         list(json.read(b'{"text": "a"}\n{"text": "b"}\n', path="a.json"))
     assert ".jsonl" in caught.value.hint
+
+
+@pytest.mark.parametrize(("codec", "name"), [("gb18030", "gb18030"), ("big5", "big5"), ("utf-16", "utf-16"), ("utf-8-sig", "utf-8")])
+def test_the_encoding_is_told(codec: str, name: str) -> None:
+    text = "今天下午有人在山上看見羊。"
+    for module, file in (
+        (json, f'[{{"text": "{text}"}}]'),
+        (jsonl, f'{{"text": "{text}"}}\r\n'),
+        (txt, text),
+        (md, text),
+        (py, f'"""{text}"""'),
+    ):
+        assert list(module.read(file.encode(codec), path="a")) == [Piece(text, 1 if "{" in file else None, encoding=name)]
 
 
 def test_only_line_feeds_end_a_line() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llamarium.ground.errors import BadFileError
-from llamarium.text.decode import decode
+from llamarium.text.decode import decode_reported
 from llamarium.text.document import Piece
 from llamarium.text.read._records import parse, records_of, require_text
 
@@ -21,7 +21,8 @@ SUFFIXES = (".json",)
 def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     """One piece a record."""
     number = 0
-    for number, record in enumerate(records_of(parse(decode(data, path=path), path=path)), 1):
-        yield Piece(require_text(record, path=path, where=f"record {number}"), number)
+    decoded = decode_reported(data, path=path)
+    for number, record in enumerate(records_of(parse(decoded.text, path=path)), 1):
+        yield Piece(require_text(record, path=path, where=f"record {number}"), number, encoding=decoded.encoding)
     if not number:
         raise BadFileError(path, "holds no records.")

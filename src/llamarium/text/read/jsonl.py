@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llamarium.ground.errors import BadFileError
-from llamarium.text.decode import decode
+from llamarium.text.decode import lines
 from llamarium.text.document import Piece
 from llamarium.text.read._records import parse, require_text
 
@@ -21,10 +21,11 @@ SUFFIXES = (".jsonl", ".ndjson")
 def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     """One piece a line that is not blank. Only LF ends a line: JSON strings may hold U+2028 and its kin."""
     found = False
-    for number, line in enumerate(decode(data, path=path).split("\n"), 1):
-        if line and not line.isspace():
+    encoding, each = lines(data, path=path)
+    for number, line in enumerate(each, 1):
+        if not line.isspace():
             found = True
             record = parse(line, path=path, where=f"line {number} ")
-            yield Piece(require_text(record, path=path, where=f"line {number}"), number)
+            yield Piece(require_text(record, path=path, where=f"line {number}"), number, encoding=encoding)
     if not found:
         raise BadFileError(path, "holds no records.")

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from llamarium.text.decode import decode
+from llamarium.text.decode import decode_reported
 from llamarium.text.document import Piece
 
 SUFFIXES = (".md", ".markdown")
@@ -53,7 +53,8 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]
 
 def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     """The whole text as one piece."""
-    yield Piece(strip(decode(data, path=path)))
+    decoded = decode_reported(data, path=path)
+    yield Piece(strip(decoded.text), encoding=decoded.encoding)
 
 
 def strip(text: str) -> str:

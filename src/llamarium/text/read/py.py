@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llamarium.ground.errors import BadFileError
-from llamarium.text.decode import decode
+from llamarium.text.decode import decode_reported
 from llamarium.text.document import Piece
 
 SUFFIXES = (".py", ".pyi")
@@ -30,10 +30,11 @@ def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
         return
     if len(data) > LARGEST:
         raise BadFileError(path, f"has {len(data):,} bytes; Python source up to {LARGEST:,} is parsed.")
+    decoded = decode_reported(data, path=path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # their escape sequences are not our user's concern
-            module = ast.parse(decode(data, path=path))
+            module = ast.parse(decoded.text)
         topics = _topics(module)
         text = "" if topics else "\n\n".join(_documentation(module))
     except SyntaxError as error:
@@ -41,9 +42,9 @@ def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     except (RecursionError, MemoryError):  # the parser says MemoryError where its own stack ends
         raise BadFileError(path, "is nested too deeply to be parsed.") from None
     if topics:
-        yield from (Piece(topic, number) for number, topic in enumerate(topics, 1))
+        yield from (Piece(topic, number, encoding=decoded.encoding) for number, topic in enumerate(topics, 1))
     elif text:
-        yield Piece(text)
+        yield Piece(text, encoding=decoded.encoding)
 
 
 def _topics(module: ast.Module) -> list[str]:

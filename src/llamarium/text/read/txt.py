@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from llamarium.text.decode import decode
+from llamarium.text.decode import decode_reported
 from llamarium.text.document import Piece
 
 SUFFIXES = (".txt", ".text")
@@ -18,4 +18,5 @@ SUFFIXES = (".txt", ".text")
 
 def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     """The whole text as one piece."""
-    yield Piece(decode(data, path=path))
+    decoded = decode_reported(data, path=path)
+    yield Piece(decoded.text, encoding=decoded.encoding)
