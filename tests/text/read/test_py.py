@@ -25,18 +25,18 @@ except ImportError:
 x = """not a docstring"""
 '''
     assert texts(source) == [
-        Piece("fetch(url: str, *, timeout=1.5)\nGet \\d it.\n\nfetch.inner()\nInside.\n\nslow()\nWithout it."),
+        Piece("fetch(url: str, *, timeout=1.5)\nGet \\d it.\n\nfetch.inner()\nInside.\n\nslow()\nWithout it.", encoding="utf-8"),
     ]
 
 
 def test_odd_escapes_warn_nobody() -> None:
-    assert texts('"""A \\d."""\nx = 1 is 1\n') == [Piece("A \\d.")]
+    assert texts('"""A \\d."""\nx = 1 is 1\n') == [Piece("A \\d.", encoding="utf-8")]
 
 
 def test_topics_are_documents() -> None:
     assert texts("# made by a machine\ntopics = {'assert': 'The \"assert\" ' 'statement', 'del': 'Deletes.'}\n") == [
-        Piece('The "assert" statement', 1),
-        Piece("Deletes.", 2),
+        Piece('The "assert" statement', 1, encoding="utf-8"),
+        Piece("Deletes.", 2, encoding="utf-8"),
     ]
 
 
