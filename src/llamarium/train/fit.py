@@ -8,6 +8,7 @@ Does not know: how a family counts.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,15 @@ from llamarium.train.recipe import Recipe
 from llamarium.train.run import LOG, MODEL, RECIPE, TOKENIZER
 
 
-def fit(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
-    """Fit the recipe's model in `folder` and return the path of ``model/``; an unfinished one starts again from its beginning."""
+def fit(recipe: Recipe, folder: Path, *, resume: bool = False, tell: Callable[[str], None] = progress.say) -> Path:
+    """Fit the recipe's model in `folder` and return the path of ``model/``; an unfinished one starts again from its beginning.
+
+    `tell` is told what happens, in sentences.
+    """
     if folder.exists() and not (resume and (folder / RECIPE).is_file()):
         raise ExistsError(f"The run {folder} exists.", hint="Continue it with --resume, or give the recipe another name.")
     if (folder / MODEL).is_dir():
-        progress.say(f"{folder} has already reached its end.")
+        tell(f"{folder} has already reached its end.")
         return folder / MODEL
     texts = data.open_texts(recipe)
     tokenizer = build.tokenizer_of(recipe, texts)
@@ -41,7 +45,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     shards = [shard for place in read.folders for shard in read_shards(place).splits["train"]]
     documents = [np.asarray(shard.document(number)) for shard in shards for number in range(len(shard))]
     tokens = sum(map(len, documents)) - len(documents)
-    progress.say(f"Fitting {recipe.model.family} to {tokens:,} tokens in {len(documents):,} documents …")
+    tell(f"Fitting {recipe.model.family} to {tokens:,} tokens in {len(documents):,} documents …")
     began = time.perf_counter()
     model.fit(documents)
     seconds = time.perf_counter() - began
@@ -51,6 +55,6 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     log = RunLog(folder / LOG)
     log.event(1, "fitted", {"tokens": tokens, "documents": len(documents), "seconds": round(seconds, 3), "bits_per_byte": bits})
     log.close()
-    progress.say(f"Fitted in {seconds:.1f} s" + (f"; {bits:.4f} bits per byte." if bits is not None else "."))
+    tell(f"Fitted in {seconds:.1f} s" + (f"; {bits:.4f} bits per byte." if bits is not None else "."))
     huggingface.save_folder(folder / MODEL, model, tokenizer)
     return folder / MODEL

@@ -128,6 +128,7 @@ def test_every_trained_rung_is_announced_with_what_is_left(tiny: Tiny, said: lis
     assert [line.split(";")[0] for line in announced] == ["1 of 3: bigram", "2 of 3: GPT", "3 of 3: LLaMA"]
     assert "2 trained rungs to go." in announced[0]
     assert "1 trained rung to go, about " in announced[2]
+    assert not any("Fit" in line for line in said), "what counts is announced like the others, in the words of who climbs"
 
 
 def test_a_rung_by_the_clock_gets_its_share(tiny: Tiny, said: list[str]) -> None:
