@@ -16,7 +16,7 @@ from llamarium.adapt import lora
 from llamarium.checkpoint import huggingface, peft
 from llamarium.ground.errors import BadFileError, NotFoundError
 from llamarium.ground.files import verify_manifest
-from llamarium.models import llama
+from llamarium.models import llama, t5
 from llamarium.models.context import Dense
 from llamarium.tokens.train import bytes_tokenizer
 
@@ -160,6 +160,13 @@ def test_the_folder_is_what_peft_reads(folder: Path) -> None:
     assert sorted(tensors) == [f"{layer}.lora_{part}.weight" for layer in layers for part in "AB"]
     assert tensors[f"{layers[0]}.lora_A.weight"].shape == (3, 32)
     assert tensors[f"{layers[1]}.lora_B.weight"].shape == (16, 3)
+
+
+def test_a_model_that_reads_and_writes_says_so(tmp_path: Path) -> None:
+    reader = t5.Model(t5.TINY)
+    lora.add(reader, rank=3, alpha=6.0, targets=["q_proj"], dropout=0.0)
+    peft.save_adapter(tmp_path / "adapter", reader, base="base", rank=3, alpha=6.0)
+    assert json.loads((tmp_path / "adapter" / peft.CONFIG).read_text())["task_type"] == "SEQ_2_SEQ_LM"
 
 
 @pytest.mark.parametrize(
