@@ -4,7 +4,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamarium.text.clean import CHANGES, CLEANERS, REASONS, clean, controls, too_short, unicode_form, whitespace
@@ -17,6 +17,7 @@ ODD = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.text(ODD | st.characters(exclude_categories=["Cs"])))
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     once = clean(text)
@@ -25,6 +26,7 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
         assert clean(once.text).changed == ()
 
 
+@settings(deadline=None)
 @given(st.text(ODD | st.characters(exclude_categories=["Cs"])))
 def test_what_is_left_is_plain(text: str) -> None:
     cleaned = clean(text).text

@@ -104,14 +104,12 @@ def _weight(code: str) -> int:
 @functools.cache
 def _classifier(script: str) -> Callable[[str], str]:
     """What tells the languages of a script apart."""
-    model = _model()
-    if model is None:
-        return lambda sample: script
-    its_own = copy.copy(model)
-    its_own.set_languages(_SHARED[script].split())
+    its_own = copy.copy(_model())
+    if its_own is not None:
+        its_own.set_languages(_SHARED[script].split())
 
     def classify(sample: str) -> str:
-        language, probability = its_own.classify(sample)
+        language, probability = its_own.classify(sample) if its_own is not None else (script, 1.0)
         return str(language) if probability >= SURE else script
 
     return classify

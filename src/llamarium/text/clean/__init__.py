@@ -68,6 +68,7 @@ from llamarium.text.language import guess_language
 __all__ = [
     "CHANGES",
     "CLEANERS",
+    "MASKS",
     "REASONS",
     "Cleaned",
     "Cleaner",
