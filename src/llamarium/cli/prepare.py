@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,19 +21,68 @@ def command(
     sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Files, folders, or python:docs.")],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the corpus goes.")],
-    engine: Annotated[str, typer.Option("--engine", help="What the work runs on: local.")] = "local",
+    engine: Annotated[str, typer.Option("--engine", help="What the work runs on: local, or ray.")] = "local",
+    address: Annotated[str, typer.Option("--address", help="With --engine ray: the cluster to join; without, one on this machine.")] = "",
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes at a time; 0: as many as cores and memory allow.")] = 0,
+    memory: Annotated[str, typer.Option("--memory", help="What the workers may use together.")] = "2GB",
     strict: Annotated[bool, typer.Option("--strict", help="Stop where a file cannot be read.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a corpus at DIR.")] = False,
+    near: Annotated[
+        float, typer.Option("--near", help="Similarity from which documents are near-duplicates, 0.5 to 1; 0: keep them.")
+    ] = 0.8,
+    web: Annotated[
+        bool | None, typer.Option("--web/--no-web", help="The rules for web pages on all, or no, documents; else on pages.")
+    ] = None,
+    simplified: Annotated[bool, typer.Option("--simplified", help="Traditional Chinese characters to simplified ones.")] = False,
+    mask: Annotated[list[str] | None, typer.Option("--mask", help="Mask what is personal: email, phone, identity_card, card.")] = None,
+    segment: Annotated[bool, typer.Option("--segment", help="Spaces between Chinese words (for n-grams).")] = False,
+    stop_words: Annotated[bool, typer.Option("--stop-words/--keep-stop-words", help="Take stop words out (for n-grams).")] = False,
+    language: Annotated[list[str] | None, typer.Option("--language", help="Keep this language only; may be repeated.")] = None,
+    like: Annotated[list[Path] | None, typer.Option("--like", help="Files like what is wanted; needs --unlike.")] = None,
+    unlike: Annotated[list[Path] | None, typer.Option("--unlike", help="Files like what is not wanted.")] = None,
+    quality: Annotated[float, typer.Option("--quality", help="With --like: the lowest score that is kept, 0 to 1.")] = 0.5,
+    evaluation: Annotated[
+        list[Path] | None, typer.Option("--evaluation", help="What is to judge models: documents that hold it go.")
+    ] = None,
+    valid_share: Annotated[float, typer.Option("--valid-share", help="Share of the characters that validates.")] = 0.1,
     json: Json = False,
 ) -> None:
     """Read, clean, deduplicate and split text into a corpus, and report what was dropped and why."""
-    from llamarium.text.prepare import prepare
+    from llamarium.text.clean import Cleaning
+    from llamarium.text.engine import Options
+    from llamarium.text.partition import Settings
+    from llamarium.text.prepare import Wanted, prepare
 
-    report = prepare(sources, out, strict=strict, force=force, engine=engine)
+    report = prepare(
+        sources,
+        out,
+        strict=strict,
+        force=force,
+        engine=engine,
+        options=Options(workers=workers, memory=_bytes(memory), address=address),
+        settings=Settings(
+            cleaning=Cleaning(web=web, simplified=simplified, masks=tuple(mask or ()), segment=segment, stop_words=stop_words),
+            languages=tuple(language or ()),
+            lowest_quality=quality,
+        ),
+        wanted=Wanted(near=near or None, evaluations=tuple(evaluation or ()), valid_share=valid_share),
+        like=like or (),
+        unlike=unlike or (),
+    )
     if json:
         print_json(report.as_json())
     else:
         print_text("\n".join(_lines(report, out)))
+
+
+def _bytes(text: str) -> int:
+    """A size such as 2GB."""
+    from llamarium.ground.errors import UsageError
+
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?)i?b?", text.strip().lower())
+    if not found:
+        raise UsageError(f"{text!r} is not a size.", hint="Write it like 2GB or 500MB.")
+    return int(float(found[1]) * 1000 ** " kmgt".index(found[2] or " "))
 
 
 def _lines(report: PrepareReport, out: Path) -> list[str]:

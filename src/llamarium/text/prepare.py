@@ -1,131 +1,380 @@
-"""From files to a corpus: read, clean, deduplicate, split, write.
+"""From files to a corpus: read and clean in partitions, then what only all together can tell: duplicates, leaks, the split.
 
 Takes: files, folders or ``python:docs``.
-Gives: a corpus folder and a report of what was kept, what was not, and why; the same bytes for the same input.
-Does not know: tokens. Everything is in memory at once, which suits what one machine's folder of text holds.
+Gives: a corpus folder and a report of what was kept, what was not, and why; the same bytes for the same input, whatever engine did the
+work, with how many workers, and whether it was interrupted.
+Does not know: tokens.
+
+Partitions are written beside the corpus as ``.NAME.preparing``. What was interrupted is gone on with by the same command, where the
+settings and the files (by size and time) are the same; the folder goes when the corpus is there, and when the input was at fault.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
+import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from llamarium.ground import progress
-from llamarium.ground.errors import BadFileError, ExistsError, UsageError, nearest
-from llamarium.text.clean import clean
-from llamarium.text.corpus import is_corpus, measure, require_pyarrow, write_corpus
-from llamarium.text.deduplicate import REASON as DUPLICATE
-from llamarium.text.deduplicate import Seen
-from llamarium.text.document import Document, read_documents, readers
-from llamarium.text.language import guess_language
-from llamarium.text.report import CHANGES, EXAMPLE_CHARACTERS, NUM_EXAMPLES, REASONS, BadFile, Example, PrepareReport, page
+import numpy as np
+from numpy.typing import NDArray
+
+from llamarium.ground import progress, registry
+from llamarium.ground.errors import BadFileError, ExistsError, UsageError
+from llamarium.ground.files import disk_errors, write_text
+from llamarium.text.corpus import SPLITS, Side, is_corpus, require_pyarrow, write_sides
+from llamarium.text.deduplicate import first_of
+from llamarium.text.document import read_documents, readers
+from llamarium.text.engine import Options
+from llamarium.text.leaks import holding, leaking
+from llamarium.text.near import near_duplicates
+from llamarium.text.partition import EXAMPLE_CHARACTERS, NUM_EXAMPLES, PLAN, QUALITY, Part, Settings, is_done, plan
+from llamarium.text.quality import Quality, train
+from llamarium.text.report import REASONS, BadFile, Copies, Example, Leak, PrepareReport, page
+from llamarium.text.shingles import Shingles, shingles
 from llamarium.text.sources import SourceFile, list_files
-from llamarium.text.split import split
+from llamarium.text.split import VALID_SHARE, Split, sampled, split
 
-ENGINES = ("local",)
+ENGINES = "llamarium.text.engine"
 MOST_SAID = 20
+NUM_COPIES = 10
+ALWAYS_SAID = ("duplicate_exact", "duplicate_near")
+KEPT, EXACT, NEAR, IN_EVALUATION, IN_TRAINING = range(5)  # what became of a document that cleaning left
+VERDICTS = ("", "duplicate_exact", "duplicate_near", "leak_evaluation", "leak_validation")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to become of documents when all are known. `near`: Jaccard similarity from which two are near-duplicates, None for never.
+
+    `evaluations`: files whose texts may not stand in the corpus. `valid_share`: of the characters.
+    """
+
+    near: float | None = 0.8
+    evaluations: tuple[Path, ...] = ()
+    valid_share: float = VALID_SHARE
 
 
 def prepare(
-    sources: Sequence[str | Path], out: str | Path, *, strict: bool = False, force: bool = False, engine: str = "local"
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    strict: bool = False,
+    force: bool = False,
+    engine: str = "local",
+    options: Options = Options(),  # noqa: B008  frozen
+    settings: Settings = Settings(),  # noqa: B008
+    wanted: Wanted = Wanted(),
+    like: Sequence[Path] = (),
+    unlike: Sequence[Path] = (),
 ) -> PrepareReport:
-    """Make a corpus at `out` from `sources`.
+    """Make a corpus at `out` from `sources`. `like` and `unlike`: files of examples of what is wanted and what is not (`quality`).
 
     Files that cannot be read are listed in the report and left out; with `strict` they stop the work with a `BadFileError`,
     as it stops where nothing good is left; then nothing is written. `ExistsError` if something is at `out`; `force`
-    replaces a corpus there, and nothing but a corpus.
+    replaces a corpus there, and nothing but a corpus. `ResourceError` for a full disk or workers that are killed again and again;
+    what was done is kept then, and after Ctrl-C.
     """
     start = time.monotonic()
     out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
-    if engine not in ENGINES:
-        raise UsageError(f"Unknown engine {engine!r}.", hint=nearest(engine, ENGINES))
+    if engine not in registry.names(ENGINES):
+        registry.find(ENGINES, engine)
     if not sources:
         raise UsageError("There is nothing to prepare.", hint="Name a file, a folder or python:docs.")
+    if wanted.near is not None and not 0.5 <= wanted.near <= 1:
+        raise UsageError(f"Near-duplicates can be found from a similarity of 0.5 to 1, not {wanted.near}.", hint="0.8 is usual.")
+    if not 0 <= wanted.valid_share <= 0.5:
+        raise UsageError(f"A share of {wanted.valid_share} cannot validate.", hint="From 0 to 0.5; 0.1 is usual.")
     require_pyarrow("prepare")
-    replace = _may_replace(out, force=force)
+    may_replace = _may_replace(out, force=force)
     names = [_name(source) for source in sources]
+    judges = _judges(wanted.evaluations)
+    quality = _quality(like, unlike)
+    work = out.absolute().with_name(f".{out.name}.preparing")
     files = sorted((file for source in sources for file in list_files(source, leave_out=out)), key=lambda file: file.source)
-    state = _Preparation()
-    _read_all(files, state)
-    _require_good(", ".join(names), files, state, strict=strict)
+    files = [file for file in files if work not in file.path.absolute().parents]
+    try:
+        parts = _do_parts(work, files, settings, quality, engine=engine, options=options)
+        found = _Found(parts)
+        _require_good(", ".join(names), files, found, strict=strict)
+        verdicts, copies = found.judge(wanted.near, judges)
+        chosen, verdicts = _choose(found, verdicts, wanted.valid_share)
+        if not (verdicts == KEPT).any():
+            raise BadFileError(", ".join(names), f"nothing is left of {found.documents_in} documents ({_why(found, verdicts)}).")
+        told: list[PrepareReport] = []
 
-    chosen = split([document.text for document in state.documents])
-    validating = set(chosen.valid)
-    sides: dict[str, list[Document]] = {"train": [], "valid": []}
-    for number, document in enumerate(state.documents):
-        sides["valid" if number in validating else "train"].append(document)
-    train, valid = measure(sides["train"]), measure(sides["valid"])
-    report = PrepareReport(
-        sources=tuple(names),
-        documents_in=state.documents_in,
-        documents_out=len(state.documents),
-        characters_in=state.characters_in,
-        characters_out=train.characters + valid.characters,
-        dropped=dict(state.dropped),
-        changed=dict(state.changed),
-        examples={reason: tuple(examples) for reason, examples in state.examples.items() if examples},
-        bad_files=tuple(state.bad_files),
-        languages=dict(sorted(Counter(document.language for document in state.documents).items())),
-        train=train,
-        valid=valid,
-        near_copies=chosen.num_near_copies,
-        held_back=chosen.num_held_back,
-        leak=chosen.leak,
-        seconds=round(time.monotonic() - start, 3),
-    )
-    write_corpus(out, sides, report=report.details(), page=page(report), replace=replace)
-    return report
+        def tell(sides: Mapping[str, Side]) -> tuple[dict[str, Any], str]:
+            told.append(_Report(found, verdicts, copies, chosen, judges).made(tuple(names), sides))
+            return told[0].details(), page(told[0])
+
+        write_sides(out, {side: _rows(found, mask) for side, mask in chosen.sides(verdicts).items()}, report=tell, replace=may_replace)
+    except BadFileError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+    return replace(told[0], seconds=round(time.monotonic() - start, 3))
 
 
-@dataclass
-class _Preparation:
-    """What has been seen so far."""
-
-    documents: list[Document] = field(default_factory=list)
-    documents_in: int = 0
-    characters_in: int = 0
-    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
-    changed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHANGES, 0))
-    examples: dict[str, list[Example]] = field(default_factory=lambda: {reason: [] for reason in REASONS})
-    bad_files: list[BadFile] = field(default_factory=list)
-    seen: Seen = field(default_factory=Seen)
-
-    def take(self, document: Document) -> None:
-        self.documents_in += 1
-        self.characters_in += len(document.text)
-        cleaned = clean(document.text)
-        if cleaned.text is None:
-            self._drop(document, cleaned.reason)
-            return
-        first = self.seen.before(cleaned.text, document.source)
-        if first is not None:
-            self._drop(document, DUPLICATE, same_as=first)
-            return
-        for step in cleaned.changed:
-            self.changed[step] += 1
-        self.documents.append(Document(cleaned.text, document.source, guess_language(cleaned.text)))
-
-    def _drop(self, document: Document, reason: str, *, same_as: str | None = None) -> None:
-        self.dropped[reason] += 1
-        if len(self.examples[reason]) < NUM_EXAMPLES:
-            self.examples[reason].append(Example(document.source, document.text[:EXAMPLE_CHARACTERS], same_as))
-
-
-def _read_all(files: Sequence[SourceFile], state: _Preparation) -> None:
-    sizes = [file.path.stat().st_size for file in files]
-    with progress.task("Reading and cleaning", sum(sizes)) as work:
-        for file, size in zip(files, sizes, strict=True):
-            try:
-                documents = read_documents(file.path, source=file.source)
-            except BadFileError as error:
-                state.bad_files.append(BadFile(file.source, error.reason))
+def _do_parts(
+    work: Path, files: Sequence[SourceFile], settings: Settings, quality: Quality | None, *, engine: str, options: Options
+) -> list[Part]:
+    """Every part of the plan, done by the engine where it is not there from an earlier try."""
+    if quality is not None:
+        settings = replace(settings, quality=hashlib.sha256(quality.weights.tobytes()).hexdigest())
+    its_plan = plan(files, settings)
+    sizes = its_plan.sizes()
+    written = json.dumps(its_plan.as_json())  # in ASCII, because a file's name may be no valid Unicode
+    with disk_errors(work):
+        if work.exists() and not ((work / PLAN).is_file() and (work / PLAN).read_text(encoding="utf-8") == written):
+            shutil.rmtree(work)
+        work.mkdir(parents=True, exist_ok=True)
+        if quality is not None:
+            quality.save(work / QUALITY)
+        write_text(work / PLAN, written)
+    with progress.task("Reading and cleaning", max(1, sum(sizes))) as task:
+        missing = []
+        for number, size in enumerate(sizes):
+            if is_done(work, number):
+                task.advance(size)
             else:
-                for document in documents:
-                    state.take(document)
-            work.advance(size)
+                missing.append(number)
+        if len(missing) < len(sizes):
+            progress.say(f"Going on: {len(sizes) - len(missing):,} of {len(sizes):,} parts are there from before.")
+        for number in registry.find(ENGINES, engine).run(work, missing, sizes=sizes, options=options):
+            task.advance(sizes[number])
+    return [Part.open(work, number) for number in range(len(sizes))]
+
+
+class _Found:
+    """All documents that cleaning left, as columns; a row a document, in the order of the corpus."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+        self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        self.documents_in = sum(part.report["num_documents"] for part in parts)
+        self.characters_in = sum(part.report["num_characters"] for part in parts)
+        self.bad_files = tuple(BadFile(bad["path"], bad["reason"]) for part in parts for bad in part.report["bad_files"])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @cached_property
+    def digests(self) -> NDArray[np.uint8]:
+        return np.concatenate([part.digests for part in self.parts])
+
+    @cached_property
+    def characters(self) -> NDArray[np.int64]:
+        return np.concatenate([part.characters for part in self.parts])
+
+    @cached_property
+    def languages(self) -> list[str]:
+        return [language for part in self.parts for language in part.languages()]
+
+    def counts(self, name: str) -> Counter[str]:
+        """A count of all parts together."""
+        total: Counter[str] = Counter()
+        for part in self.parts:
+            total.update(part.report[name])
+        return total
+
+    def shingles(self, mask: NDArray[np.bool_]) -> Iterator[Shingles]:
+        """The shingles of the documents in `mask`, part by part."""
+        for part, (start, end) in zip(self.parts, itertools.pairwise(self.starts.tolist()), strict=True):
+            yield part.sketch.shingles.of(np.flatnonzero(mask[start:end]))
+
+    def document(self, row: int) -> tuple[str, str]:
+        """Source and text of one document."""
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        found = self.parts[number].table().slice(row - int(self.starts[number]), 1).to_pylist()[0]
+        return found["source"], found["text"]
+
+    def judge(self, near: float | None, judges: _Judges) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """What becomes of each document, and which one it repeats (itself where none)."""
+        verdicts = np.zeros(len(self), dtype=np.uint8)
+        copies = first_of([part.fingerprints for part in self.parts])
+        verdicts[copies != np.arange(len(self))] = EXACT
+        if near is not None:
+            # What is an exact copy stands for nothing: the group's choice is made among the others.
+            lengths = np.where(verdicts == KEPT, self.characters, -1)
+            groups = near_duplicates([part.sketch for part in self.parts], lengths, threshold=near)
+            is_near = (groups != np.arange(len(self))) & (verdicts == KEPT)
+            verdicts[is_near] = NEAR
+            copies = np.where(is_near, groups, copies)
+        for part, start in zip(self.parts, self.starts[:-1].tolist(), strict=True):
+            for row, text in zip(*holding(part.sketch.shingles, judges.shingles), strict=True):
+                if verdicts[start + row] == KEPT:
+                    verdicts[start + row] = IN_EVALUATION
+                    copies[start + row] = text
+        return verdicts, copies
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """Texts that may not stand in the corpus, with their shingles."""
+
+    sources: tuple[str, ...]
+    shingles: Shingles
+
+
+def _quality(like: Sequence[Path], unlike: Sequence[Path]) -> Quality | None:
+    """A model of what is wanted, where there are examples of it."""
+    if not like and not unlike:
+        return None
+    model = train(*([document.text for path in paths for document in read_documents(path, source=path.name)] for paths in (like, unlike)))
+    progress.say(f"Quality: examples that were held out are told apart with an AUROC of {model.auroc:.3f} (0.5 is chance).")
+    return model
+
+
+def _judges(paths: Sequence[Path]) -> _Judges:
+    documents = [document for path in paths for document in read_documents(path, source=path.name)]
+    return _Judges(tuple(document.source for document in documents), shingles([document.text for document in documents]))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    split: Split
+    valid: NDArray[np.bool_]
+    leak: float
+
+    def sides(self, verdicts: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
+        kept = verdicts == KEPT
+        return {"train": kept & ~self.valid, "valid": kept & self.valid}
+
+
+def _choose(found: _Found, verdicts: NDArray[np.uint8], valid_share: float) -> tuple[_Choice, NDArray[np.uint8]]:
+    """Who validates; a validation document that leaks all the same is taken out."""
+    kept = verdicts == KEPT
+    rows = np.flatnonzero(kept)
+    sample, one_in = sampled(found.shingles(kept))
+    chosen = split(sample, found.digests[rows], found.characters[rows], one_in=one_in, valid_share=valid_share)
+    del sample
+    valid = np.zeros(len(found), dtype=np.bool_)
+    valid[rows[chosen.valid]] = True
+    training = (part.hashes for part in found.shingles(kept & ~valid))
+    leaks = np.flatnonzero(valid)[leaking(Shingles.joined(list(found.shingles(valid))), training)]
+    verdicts = verdicts.copy()
+    verdicts[leaks] = IN_TRAINING
+    return _Choice(chosen, valid, len(leaks) / max(1, len(chosen.valid))), verdicts
+
+
+def _rows(found: _Found, mask: NDArray[np.bool_]) -> Iterator[Any]:
+    """Tables of the documents in `mask`, part by part."""
+    import pyarrow
+
+    for part, (start, end) in zip(found.parts, itertools.pairwise(found.starts.tolist()), strict=True):
+        if mask[start:end].any():
+            yield part.table().filter(pyarrow.array(mask[start:end]))
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Puts the report together."""
+
+    found: _Found
+    verdicts: NDArray[np.uint8]
+    copies: NDArray[np.int64]
+    chosen: _Choice
+    judges: _Judges
+
+    def made(self, names: tuple[str, ...], sides: Mapping[str, Side]) -> PrepareReport:
+        """The report, but for the time that all of it took."""
+        found, kept = self.found, self.verdicts == KEPT
+        late = {VERDICTS[verdict]: self.verdicts == verdict for verdict in range(EXACT, IN_TRAINING + 1)}
+        dropped = found.counts("dropped")
+        characters = found.counts("dropped_characters")
+        for reason, mask in late.items():
+            dropped[reason] = int(mask.sum())
+            characters[reason] = int(found.characters[mask].sum())
+        languages = Counter(language for language, keep in zip(found.languages, kept.tolist(), strict=True) if keep)
+        train, valid = (sides[split] for split in SPLITS)
+        return PrepareReport(
+            sources=names,
+            documents_in=found.documents_in,
+            documents_out=int(kept.sum()),
+            characters_in=found.characters_in,
+            characters_out=train.characters + valid.characters,
+            dropped=_in_order(dropped),
+            dropped_characters=_in_order(characters),
+            changed=dict(sorted(found.counts("changed").items())),
+            examples=self._examples(late),
+            bad_files=found.bad_files,
+            languages=dict(sorted(languages.items())),
+            train=train,
+            valid=valid,
+            near_copies=self.chosen.split.num_near_copies,
+            held_back=self.chosen.split.num_held_back,
+            leak=self.chosen.leak,
+            leaks=self._leaks(),
+            lengths=_histogram(found.characters[kept]),
+            copies=self._copies(),
+            encodings=dict(found.counts("encodings").most_common()),
+            formats=dict(found.counts("formats").most_common()),
+            licences=dict(found.counts("licences").most_common()),
+            seconds=0.0,
+        )
+
+    def _examples(self, late: dict[str, NDArray[np.bool_]]) -> dict[str, tuple[Example, ...]]:
+        """Three of each reason, from the parts and from what was dropped after them."""
+        examples: dict[str, list[Example]] = {}
+        for part in self.found.parts:
+            for reason, some in part.report["examples"].items():
+                held = examples.setdefault(reason, [])
+                held += [Example(one["source"], one["text"]) for one in some][: NUM_EXAMPLES - len(held)]
+        for reason, mask in late.items():
+            for row in np.flatnonzero(mask)[:NUM_EXAMPLES].tolist():
+                source, text = self.found.document(row)
+                examples.setdefault(reason, []).append(Example(source, text[:EXAMPLE_CHARACTERS], self._same_as(row)))
+        return {reason: tuple(some) for reason, some in sorted(examples.items())}
+
+    def _same_as(self, row: int) -> str | None:
+        verdict = self.verdicts[row]
+        if verdict == IN_TRAINING:
+            return None
+        return self.judges.sources[self.copies[row]] if verdict == IN_EVALUATION else self.found.document(int(self.copies[row]))[0]
+
+    def _leaks(self) -> tuple[Leak, ...]:
+        rows = np.flatnonzero((self.verdicts == IN_EVALUATION) | (self.verdicts == IN_TRAINING))
+        return tuple(Leak(self.found.document(row)[0], self._same_as(row) or "") for row in rows.tolist())
+
+    def _copies(self) -> tuple[Copies, ...]:
+        """The documents with the most copies, exact and near."""
+        rows = self.copies[(self.verdicts == EXACT) | (self.verdicts == NEAR)]
+        # A copy of what is itself a near-duplicate counts for the one that stands.
+        roots = np.where(self.verdicts[rows] == NEAR, self.copies[rows], rows)
+        found, counts = np.unique(roots, return_counts=True)
+        order = np.lexsort((found, -counts))[:NUM_COPIES]
+        return tuple(
+            Copies(source, text[:EXAMPLE_CHARACTERS], int(count))
+            for (source, text), count in (
+                (self.found.document(int(row)), count) for row, count in zip(found[order], counts[order], strict=True)
+            )
+        )
+
+
+LENGTHS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+def _histogram(characters: NDArray[np.int64]) -> dict[str, int]:
+    """How many documents have fewer code points than each border, and not fewer than the one before."""
+    counts = np.bincount(np.searchsorted(LENGTHS, characters, side="right"), minlength=len(LENGTHS) + 1).tolist()
+    names = [
+        f"under {LENGTHS[0]:,}",
+        *(f"{low:,} to {high:,}" for low, high in itertools.pairwise(LENGTHS)),
+        f"{LENGTHS[-1]:,} or more",
+    ]
+    return dict(zip(names, counts, strict=True))
+
+
+def _in_order(counts: Counter[str]) -> dict[str, int]:
+    """Reasons in the order in which they are looked at: those that there were, and both kinds of duplicates."""
+    return {reason: counts[reason] for reason in REASONS if counts[reason] or reason in ALWAYS_SAID}
 
 
 def _may_replace(out: Path, *, force: bool) -> bool:
@@ -141,20 +390,26 @@ def _may_replace(out: Path, *, force: bool) -> bool:
     return True
 
 
-def _require_good(where: str, files: Sequence[SourceFile], state: _Preparation, *, strict: bool) -> None:
+def _require_good(where: str, files: Sequence[SourceFile], found: _Found, *, strict: bool) -> None:
     known = f"Files that can be read: {', '.join(sorted(readers()))}."
-    bad = state.bad_files
+    bad = found.bad_files
     if not files:
         raise BadFileError(where, "there are no files in it.", hint=known)
-    if bad and (strict or len(bad) == len(files)):
+    all_bad = {file.source for file in files} <= {one.path for one in bad}
+    if bad and (strict or all_bad):
         for one in bad[1:MOST_SAID]:
             progress.say(f"{one.path}: {one.reason}")
-        hint = "Without --strict such files are listed and left out." if len(bad) < len(files) else known
+        hint = known if all_bad else "Without --strict such files are listed and left out."
         one = bad[0]
         raise BadFileError(where, f"{len(bad)} of {len(files)} files cannot be read; the first is {one.path}: {one.reason}", hint=hint)
-    if not state.documents:
-        why = ", ".join(f"{reason} {count}" for reason, count in state.dropped.items() if count) or "no text in them"
-        raise BadFileError(where, f"nothing is left of {state.documents_in} documents ({why}).", hint=known)
+    if not len(found):
+        raise BadFileError(where, f"nothing is left of {found.documents_in} documents ({_why(found, np.empty(0))}).", hint=known)
+
+
+def _why(found: _Found, verdicts: NDArray[Any]) -> str:
+    counts = found.counts("dropped")
+    counts.update({VERDICTS[verdict]: int((verdicts == verdict).sum()) for verdict in range(EXACT, IN_TRAINING + 1)})
+    return ", ".join(f"{reason} {count}" for reason, count in _in_order(counts).items() if count) or "no text in them"
 
 
 def _name(source: str | Path) -> str:

@@ -14,22 +14,24 @@ from typing import Any
 from llamarium.ground.page import Html, bar, details, element, table, tiles
 from llamarium.ground.page import page as whole_page
 from llamarium.ground.progress import size
+from llamarium.text import clean
 from llamarium.text.corpus import Side
 
 NUM_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 240
 MOST_LISTED = 500
+SHOWN = 100  # characters of a document that stands in a table
 
 REASONS = {
-    "blank": "nothing but white space",
-    "too_short": "fewer than four letters or digits",
+    **clean.REASONS,
+    "other_language": "in a language that was not asked for",
+    "low_quality": "less like the examples of what is wanted than like those of what is not",
     "duplicate_exact": "the words of an earlier document, but for case and spacing",
+    "duplicate_near": "nearly the words of another document, of which the longest stays",
+    "leak_evaluation": "holds more than half of a text that is to judge models",
+    "leak_validation": "was to validate, and more than half of it stands in the training text",
 }
-CHANGES = {
-    "controls": "control, zero-width or direction characters removed, line ends made plain",
-    "unicode_form": "composed into Unicode's form NFC",
-    "whitespace": "unusual spaces made plain, spaces at line ends and repeated blank lines removed",
-}
+CHANGES = clean.CHANGES
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,31 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """A document that stays, and how many exact and near copies of it did not."""
+
+    source: str
+    text: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A document that was taken out because it leaks, and the text of the evaluation set that it holds ("" for validation)."""
+
+    source: str
+    holds: str
+
+
+@dataclass(frozen=True)
 class PrepareReport:
     """What went in, what came out, and why the rest did not.
 
-    `dropped` counts documents by reason, `changed` those that a cleaning step altered, `languages` those that are left.
-    `near_copies`: documents with a near-copy, kept on its side. `held_back`: documents kept from validation because most of
-    them is found elsewhere. `leak`: share of validation documents with more than half of their 5-grams in the training text.
+    `dropped` counts documents by reason, `dropped_characters` their code points, `changed` documents that a cleaning step altered,
+    `languages` and `lengths` those that are left, `encodings` and `formats` files. `licences` counts what documents say of themselves.
+    `near_copies`: documents with more than half in common, kept on one side. `held_back`: documents kept from validation because most
+    of them is found elsewhere. `leak`: share of the documents chosen to validate with more than half of their 5-grams in the training
+    text; those are taken out. `copies`: the documents with the most copies.
     """
 
     sources: tuple[str, ...]
@@ -64,6 +85,7 @@ class PrepareReport:
     characters_in: int
     characters_out: int
     dropped: Mapping[str, int]
+    dropped_characters: Mapping[str, int]
     changed: Mapping[str, int]
     examples: Mapping[str, tuple[Example, ...]]
     bad_files: tuple[BadFile, ...]
@@ -73,6 +95,12 @@ class PrepareReport:
     near_copies: int
     held_back: int
     leak: float
+    leaks: tuple[Leak, ...]
+    lengths: Mapping[str, int]
+    copies: tuple[Copies, ...]
+    encodings: Mapping[str, int]
+    formats: Mapping[str, int]
+    licences: Mapping[str, int]
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -99,15 +127,44 @@ def page(report: PrepareReport) -> str:
                 ("to validate", size(report.valid.bytes), f"{report.valid.documents:,} documents"),
             ]
         ),
+        *_way(report),
         *_dropped(report),
+        *_copies(report),
         *_changed(report),
-        element("h2", "Languages"),
-        element("p", "Guessed from the script of each document."),
+        element("h2", "What is left"),
+        element("h3", "Languages"),
+        element("p", "Told by script, and for scripts that many languages share by their letters' habits."),
         _counts(report.languages, {}),
+        element("h3", "Lengths"),
+        element("p", "Documents by their code points."),
+        _counts(report.lengths, {}, in_order=True),
+        *_origin(report),
         *_split(report),
         *_bad_files(report),
     ]
     return whole_page("Corpus report", Html().join(body), language="en")
+
+
+def _way(report: PrepareReport) -> list[Html]:
+    """From all that was read to what is left: what each rule took, as documents and as characters."""
+    rows = [("read", "", report.documents_in, report.characters_in)]
+    rows += [
+        (reason, REASONS.get(reason, ""), -count, -report.dropped_characters[reason]) for reason, count in report.dropped.items() if count
+    ]
+    shortened = report.characters_in - sum(report.dropped_characters.values()) - report.characters_out
+    if shortened > 0:
+        rows.append(("cleaned", "characters taken out of documents that stay", 0, -shortened))
+    rows.append(("kept", "", report.documents_out, report.characters_out))
+    cells = [
+        (
+            Html(" ").join([element("b", name), element("small", note)]),
+            f"{documents:,}",
+            f"{characters:,}",
+            bar(abs(characters) / max(1, report.characters_in), kind="two" if characters < 0 else "one"),
+        )
+        for name, note, documents, characters in rows
+    ]
+    return [element("h2", "The way of the text"), table(cells, ["", "documents", "characters", ""], numbers=[1, 2])]
 
 
 def _dropped(report: PrepareReport) -> list[Html]:
@@ -116,12 +173,50 @@ def _dropped(report: PrepareReport) -> list[Html]:
         return [element("h2", "Dropped"), element("p", "No document was dropped.")]
     return [
         element("h2", "Dropped"),
-        element("p", f"{total:,} documents ({_share(total, report.documents_in)}), by reason."),
-        _counts(report.dropped, REASONS),
+        element(
+            "p", f"{total:,} documents ({_share(total, report.documents_in)}); some of each rule, to see whether it is right for your text."
+        ),
         *(
-            details(f"{reason}: {len(examples)} of {report.dropped[reason]:,}", *map(_figure, examples))
+            details(
+                f"{reason}: {len(examples)} of {report.dropped[reason]:,}", element("p", REASONS.get(reason, "")), *map(_figure, examples)
+            )
             for reason, examples in report.examples.items()
         ),
+    ]
+
+
+def _copies(report: PrepareReport) -> list[Html]:
+    if not report.copies:
+        return []
+    most = report.copies[0].count
+    rows = [
+        (
+            Html(" ").join([element("b", one.source), element("small", " ".join(one.text.split())[:SHOWN])]),
+            f"{one.count:,}",
+            bar(one.count / most),
+        )
+        for one in report.copies
+    ]
+    return [
+        element("h2", "Most copied"),
+        element("p", "Documents that stay, and how many copies of each do not."),
+        table(rows, ["", "copies", ""], numbers=[1]),
+    ]
+
+
+def _origin(report: PrepareReport) -> list[Html]:
+    licences = {name or "none stated": count for name, count in report.licences.items()}
+    return [
+        element("h2", "Where it comes from"),
+        element("h3", "Formats"),
+        element("p", "Files by their suffix."),
+        _counts({name or "(none)": count for name, count in report.formats.items()}, {}),
+        element("h3", "Encodings"),
+        element("p", "Files by how their bytes were read; look at those that are not UTF-8."),
+        _counts(report.encodings, {}),
+        element("h3", "Licences"),
+        element("p", "What kept documents say about themselves at their start or end. It is a count of words, no legal advice."),
+        _counts(licences, {}),
     ]
 
 
@@ -133,7 +228,11 @@ def _figure(example: Example) -> Html:
 def _changed(report: PrepareReport) -> list[Html]:
     if not any(report.changed.values()):
         return [element("h2", "Cleaned"), element("p", "No kept document needed a change.")]
-    return [element("h2", "Cleaned"), element("p", "Documents that a step changed."), _counts(report.changed, CHANGES)]
+    return [
+        element("h2", "Cleaned"),
+        element("p", "Documents that a step changed, and that stay unless a later rule took them."),
+        _counts(report.changed, CHANGES),
+    ]
 
 
 def _split(report: PrepareReport) -> list[Html]:
@@ -147,7 +246,11 @@ def _split(report: PrepareReport) -> list[Html]:
         sentences.append(f"Leak: {100 * report.leak:.1f} % of the validation documents share over half of their 5-grams with training.")
     else:
         sentences.append("Nothing validates: no document stands apart enough from the others.")
-    return [element("h2", "Split"), element("p", " ".join(sentences))]
+    found = [element("h2", "Split"), element("p", " ".join(sentences))]
+    if report.leaks:
+        rows = [(leak.source, leak.holds or "training text") for leak in report.leaks[:MOST_LISTED]]
+        found.append(details(f"Taken out because they leak: {len(report.leaks):,}", table(rows, ["document", "holds"])))
+    return found
 
 
 def _bad_files(report: PrepareReport) -> list[Html]:
@@ -160,11 +263,14 @@ def _bad_files(report: PrepareReport) -> list[Html]:
     return [heading, table([(bad.path, bad.reason) for bad in shown], ["file", "why"]), *rest]
 
 
-def _counts(counts: Mapping[str, int], notes: Mapping[str, str]) -> Html:
-    """Names with their counts and bars, the greatest first; what does not occur is left out."""
-    found = sorted(((name, count) for name, count in counts.items() if count), key=lambda entry: (-entry[1], entry[0]))
+def _counts(counts: Mapping[str, int], notes: Mapping[str, str], *, in_order: bool = False) -> Html:
+    """Names with their counts and bars, the greatest first unless they are to stay in order; what does not occur is left out."""
+    found = [(name, count) for name, count in counts.items() if count]
+    if not in_order:
+        found.sort(key=lambda entry: (-entry[1], entry[0]))
+    most = max((count for _, count in found), default=1)
     rows = [
-        (Html(" ").join([element("b", name), element("small", notes.get(name, ""))]), f"{count:,}", bar(count / found[0][1]))
+        (Html(" ").join([element("b", name), element("small", notes.get(name, ""))]), f"{count:,}", bar(count / most))
         for name, count in found
     ]
     return table(rows, ["", "", ""], numbers=[1])

@@ -76,6 +76,13 @@ class Shingles:
         kept = self.hashes <= limit
         return Shingles(self.hashes[kept], np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[self.offsets])
 
+    def of(self, texts: Integers) -> Shingles:
+        """The shingles of some of the texts, in the order in which they are named (m,)."""
+        sizes = self.sizes[texts]
+        offsets = offsets_of(sizes)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][texts] - offsets[:-1], sizes)
+        return Shingles(self.hashes[places], offsets)
+
     @classmethod
     def joined(cls, parts: Iterable[Shingles]) -> Shingles:
         """The texts of all parts, in order."""

@@ -1,0 +1,155 @@
+"""The engine of one machine: worker processes, each a Python of its own, that are told numbers of partitions.
+
+Takes: a folder with a plan, the partitions that are still to be done.
+Gives: the number of each when it is done.
+Does not know: what a partition is. A worker that dies is followed by another, and its partition is done anew; one that kills
+its worker three times ends the work.
+
+Workers are started as commands and talk in lines (no pickle, and nothing of the calling program is run again in them). Their number is
+what the cores and the memory allow: a worker needs about `NEEDS` bytes for each byte of its partition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from llamarium.ground.errors import LlamariumError, ResourceError
+from llamarium.text import partition
+from llamarium.text.engine import Options
+
+NEEDS = 30  # measured on the slowest kind, short Chinese documents: shingles are 8 bytes a character, and there are several copies
+BASE = 150 << 20  # a Python with what it imports
+ALONE = 6 << 20  # bytes of input: for less, starting processes takes longer than the work
+MOST_DEATHS = 3
+
+
+def run(folder: Path, numbers: Sequence[int], *, sizes: Sequence[int], options: Options) -> Iterator[int]:
+    """Do `numbers`, the largest memory first refused where even one worker does not fit: then one works alone."""
+    todo = sum(sizes[number] for number in numbers)
+    largest = max((sizes[number] for number in numbers), default=0)
+    fitting = max(1, options.memory // (BASE + NEEDS * largest))
+    workers = min(options.workers or _cores(), fitting, len(numbers))
+    if workers < 2 or (todo <= ALONE and not options.workers):
+        for number in numbers:
+            partition.run(folder, number)
+            yield number
+        return
+    yield from _Pool(folder, numbers, workers).run()
+
+
+class _Pool:
+    """Some workers and what each is doing."""
+
+    def __init__(self, folder: Path, numbers: Sequence[int], workers: int) -> None:
+        self.folder, self.waiting, self.size = folder, deque(numbers), workers
+        self.deaths: Counter[int] = Counter()
+        self.busy: dict[subprocess.Popen[bytes], int] = {}
+        self.selector = selectors.DefaultSelector()
+
+    def run(self) -> Iterator[int]:
+        try:
+            while self.waiting or self.busy:
+                while self.waiting and len(self.busy) < self.size:
+                    self.give(self.start())
+                for key, _ in self.selector.select():
+                    yield from self.hear(key.data)
+        finally:
+            self.end()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "llamarium.text.engine.local", str(self.folder)]
+        # A thread a worker: they share the cores among themselves.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.selector.register(worker.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        return worker
+
+    def give(self, worker: subprocess.Popen[bytes]) -> None:
+        """The next partition, or leave to go."""
+        assert worker.stdin is not None
+        if not self.waiting:
+            self.release(worker)
+            return
+        number = self.waiting.popleft()
+        self.busy[worker] = number
+        with contextlib.suppress(BrokenPipeError):  # it died; `hear` will be told
+            worker.stdin.write(f"{number}\n".encode())
+            worker.stdin.flush()
+
+    def hear(self, worker: subprocess.Popen[bytes]) -> Iterator[int]:
+        assert worker.stdout is not None
+        line = worker.stdout.readline()
+        number = self.busy.pop(worker)
+        if not line:
+            self.died(worker, number)
+            return
+        answer = json.loads(line)
+        if "error" in answer:
+            self.release(worker)
+            raise _error(answer["error"])
+        yield number
+        self.give(worker)
+
+    def died(self, worker: subprocess.Popen[bytes], number: int) -> None:
+        self.release(worker)
+        self.deaths[number] += 1
+        if self.deaths[number] >= MOST_DEATHS:
+            raise ResourceError(
+                f"A worker was killed {MOST_DEATHS} times over the same part of the work (status {worker.returncode}).",
+                hint="Memory may be short: try --workers 1, or smaller files. What is done is kept; the same command goes on.",
+            )
+        self.waiting.appendleft(number)
+
+    def release(self, worker: subprocess.Popen[bytes]) -> None:
+        self.selector.unregister(worker.stdout)  # type: ignore[arg-type]
+        with contextlib.suppress(BrokenPipeError):
+            worker.stdin.close()  # type: ignore[union-attr]
+        worker.stdout.close()  # type: ignore[union-attr]
+        worker.wait()
+
+    def end(self) -> None:
+        """Nobody is left behind, whatever ended the work."""
+        for worker in list(self.busy):
+            worker.terminate()
+            self.release(worker)
+        self.busy.clear()
+        self.selector.close()
+
+
+def work(folder: Path, numbers: Iterator[str], answers: Any) -> None:
+    """A worker's life: a number a line, an answer a line."""
+    for line in numbers:
+        try:
+            partition.run(folder, int(line))
+            answer: dict[str, Any] = {"done": int(line)}
+        except LlamariumError as error:
+            answer = {"error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _error(told: dict[str, Any]) -> LlamariumError:
+    kinds = {kind.exit_code: kind for kind in (ResourceError,)}
+    return kinds.get(told["exit_code"], LlamariumError)(told["message"], hint=told["hint"])
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first decides
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
+    work(Path(sys.argv[1]), iter(sys.stdin.readline, ""), out)

@@ -1,0 +1,85 @@
+"""Leaks: what is to judge a model, found in what it is trained on.
+
+Takes: shingles of the texts that judge (validation documents, or an evaluation set's items), and of training documents.
+Gives: which texts are found in training, and which training documents hold one.
+Does not know: how texts were split, or what is done about a leak.
+
+A text leaks where more than half of its shingles stand in training: in all of it together for validation (nobody may have seen the text
+in pieces either), in one document for an evaluation set (so that this document can be taken out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llamarium.text.shingles import Hashes, Shingles
+
+SHARE = 0.5
+FEWEST_SHINGLES = 4  # an item of fewer is a phrase that stands everywhere: "What is the capital of France?" has 2
+
+Bools = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+
+def leaking(judges: Shingles, training: Iterable[Hashes]) -> Bools:
+    """For each text of `judges`, whether more than half of its shingles are found in `training`, taken together.
+
+    `training` is read once, an array of hashes at a time.
+    """
+    wanted = _Wanted(judges.hashes)
+    found = np.zeros(len(wanted.hashes), dtype=np.bool_)
+    for hashes in training:
+        found[wanted.places(hashes)[1]] = True
+    marks = found[np.searchsorted(wanted.hashes, judges.hashes)]
+    return _sums(marks, judges.offsets) > SHARE * judges.sizes
+
+
+def holding(documents: Shingles, judges: Shingles) -> tuple[Integers, Integers]:
+    """Pairs (document, text of `judges`) where the document has more than half of the text's shingles; ascending.
+
+    Texts of fewer than `FEWEST_SHINGLES` shingles are not looked for.
+    """
+    order = np.argsort(judges.hashes, kind="stable")
+    hashes, texts = judges.hashes[order], np.repeat(np.arange(len(judges)), judges.sizes)[order]
+    wanted = _Wanted(hashes)
+    positions, places = wanted.places(documents.hashes)
+    owners = np.searchsorted(documents.offsets, positions, side="right") - 1
+    # One shingle may be in many texts: its run in `texts` is repeated for each document that has it.
+    starts = np.searchsorted(hashes, wanted.hashes)
+    ends = np.append(starts[1:], len(hashes))
+    lengths = (ends - starts)[places]
+    inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    pairs = np.repeat(owners, lengths) * len(judges) + texts[np.repeat(starts[places], lengths) + inside]
+    pairs, counts = np.unique(pairs, return_counts=True)
+    document, text = np.divmod(pairs, max(1, len(judges)))
+    leaks = (counts > SHARE * judges.sizes[text]) & (judges.sizes[text] >= FEWEST_SHINGLES)
+    return document[leaks], text[leaks]
+
+
+class _Wanted:
+    """Finds the few hashes that are looked for among very many: a table of bits answers for nearly all that are not."""
+
+    def __init__(self, hashes: Hashes) -> None:
+        self.hashes = np.unique(hashes)
+        bits = max(16, min(27, int(np.ceil(np.log2(max(1, len(self.hashes))))) + 4))
+        self._shift = np.uint64(64 - bits)
+        self._table = np.zeros(1 << bits, dtype=np.bool_)
+        self._table[self.hashes >> self._shift] = True
+
+    def places(self, hashes: Hashes) -> tuple[Integers, Integers]:
+        """Positions in `hashes` of those that are wanted, and where each is in `self.hashes`."""
+        if not len(self.hashes):
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        likely = np.flatnonzero(self._table[hashes >> self._shift])
+        places = np.minimum(np.searchsorted(self.hashes, hashes[likely]), len(self.hashes) - 1)
+        right = self.hashes[places] == hashes[likely]
+        return likely[right], places[right]
+
+
+def _sums(marks: Bools, offsets: Integers) -> Integers:
+    """How many marks each text has."""
+    total = np.concatenate([[0], np.cumsum(marks)])
+    return np.asarray(total[offsets[1:]] - total[offsets[:-1]])

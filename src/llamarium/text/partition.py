@@ -1,0 +1,318 @@
+"""Partitions: the part of the work that needs to know nothing of the rest.
+
+Takes: a folder with a plan (settings, and which files or spans of files make which partition), and the number of one partition.
+Gives: a folder of its own: cleaned documents as Parquet, their fingerprints, shingles and sizes, and what was dropped and why; a pure
+function of the plan and the files, so it does not matter who runs it, when, or how often.
+Does not know: other partitions, duplicates, who trains and who validates.
+
+    plan.json       settings and partitions
+    part-00000/     documents.parquet (id, text, source, language), *.npy (a row a document), sketch/, part.json;
+                    manifest.json comes last: a part without it is made anew
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llamarium.ground.errors import BadFileError
+from llamarium.ground.failpoints import reached
+from llamarium.ground.files import read_json, verify_manifest, write_folder, write_json
+from llamarium.text.clean import Cleaning, clean
+from llamarium.text.corpus import COLUMNS, require_pyarrow, schema
+from llamarium.text.cut import cut
+from llamarium.text.deduplicate import fingerprint
+from llamarium.text.document import Document, Piece, read_pieces, reader_of, whole_characters
+from llamarium.text.language import guess_language
+from llamarium.text.licence import licence
+from llamarium.text.near import Sketch, sketch
+from llamarium.text.quality import Quality
+from llamarium.text.sources import SourceFile
+from llamarium.text.spans import Span, spans_of
+
+PLAN = "plan.json"
+QUALITY = "quality.npy"
+VERSION = 1
+PARTITION = 4 << 20  # bytes of input: many partitions for a few workers, and little memory for each
+NUM_EXAMPLES = 3
+EXAMPLE_CHARACTERS = 240
+MOST_FOLDERS = 200
+
+OTHER_LANGUAGE = "other_language"
+LOW_QUALITY = "low_quality"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is done to every document.
+
+    `languages`: which are kept, all if empty. `quality`: the SHA-256 of the quality model beside the plan, "" where there is none;
+    `lowest_quality`: the lowest score of it that is kept.
+    """
+
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    languages: tuple[str, ...] = ()
+    quality: str = ""
+    lowest_quality: float = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all partitions are: enough to do any of them on any machine that sees the files."""
+
+    settings: Settings
+    partitions: tuple[tuple[Span, ...], ...]
+
+    def sizes(self) -> list[int]:
+        """Bytes of input of each partition."""
+        return [sum(span.size for span in spans) for spans in self.partitions]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as `plan.json` has it; equal for equal settings and unchanged files."""
+        return {
+            "version": VERSION,
+            "settings": asdict(self.settings),
+            "partitions": [[asdict(span) for span in spans] for spans in self.partitions],
+        }
+
+    @classmethod
+    def open(cls, folder: Path) -> Plan:
+        """The plan in `folder`."""
+        value = read_json(folder / PLAN)
+        settings = dict(value["settings"])
+        cleaning = settings.pop("cleaning")
+        return cls(
+            Settings(
+                cleaning=Cleaning(**{**cleaning, "masks": tuple(cleaning["masks"])}),
+                **{**settings, "languages": tuple(settings["languages"])},
+            ),
+            tuple(tuple(Span(**span) for span in spans) for spans in value["partitions"]),
+        )
+
+
+def plan(files: Sequence[SourceFile], settings: Settings, *, size: int = PARTITION) -> Plan:
+    """Deal the files out, in their order, to partitions of about `size` bytes; what is greater and has lines is cut between them."""
+    partitions: list[tuple[Span, ...]] = []
+    waiting: list[Span] = []
+    num_waiting = 0
+    for file in files:
+        for span in spans_of(file, longest=size):
+            if waiting and num_waiting + span.size > size:
+                partitions.append(tuple(waiting))
+                waiting, num_waiting = [], 0
+            waiting.append(span)
+            num_waiting += span.size
+    if waiting:
+        partitions.append(tuple(waiting))
+    return Plan(settings, tuple(partitions))
+
+
+def part_folder(folder: Path, number: int) -> Path:
+    """Where partition `number` is written."""
+    return folder / f"part-{number:05d}"
+
+
+def is_done(folder: Path, number: int) -> bool:
+    """Whether partition `number` is there and whole."""
+    try:
+        verify_manifest(part_folder(folder, number))
+    except BadFileError:
+        return False
+    return True
+
+
+def run(folder: Path, number: int) -> None:
+    """Do partition `number` of the plan in `folder`. What is there already is replaced."""
+    require_pyarrow("prepare")
+    its_plan = Plan.open(folder)
+    rows = _Rows(its_plan.settings, Quality.open(folder / QUALITY) if its_plan.settings.quality else None)
+    for span in its_plan.partitions[number]:
+        rows.take_span(span)
+    reached("before-part")
+    write_folder(part_folder(folder, number), rows.write, replace=True)
+    reached("after-part")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A partition that was done. Arrays have a row a document: `fingerprints` (n, 32) and `digests` (n, 32) bytes, sizes int64 (n,)."""
+
+    folder: Path
+    fingerprints: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
+    characters: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    sketch: Sketch
+    report: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, number: int) -> Part:
+        """Part `number`; its sketch stays on the disk and is mapped into memory."""
+        here = part_folder(folder, number)
+        arrays = {name: np.load(here / f"{name}.npy", allow_pickle=False) for name in ("fingerprints", "digests", "characters", "bytes")}
+        return cls(here, **arrays, sketch=Sketch.open(here / "sketch"), report=read_json(here / "part.json"))
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def table(self) -> Any:
+        """All its documents, as a pyarrow table."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.folder / "documents.parquet") as file:
+            return file.read()
+
+    def languages(self) -> list[str]:
+        """The language of each document."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.folder / "documents.parquet") as file:
+            return list(file.read(["language"])["language"].to_pylist())
+
+
+@dataclass
+class _Rows:
+    """What a partition has come to so far."""
+
+    settings: Settings
+    quality: Quality | None
+    documents: list[Document] = field(default_factory=list)
+    fingerprints: list[bytes] = field(default_factory=list)
+    num_documents: int = 0
+    num_characters: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    dropped_characters: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    bad_files: list[dict[str, str]] = field(default_factory=list)
+    encodings: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
+
+    def take_span(self, span: Span) -> None:
+        """Read, clean and keep the documents of one span; a file that cannot be read is noted, and none of it kept."""
+        if span.is_first:
+            self.formats[Path(span.source).suffix.lower()] += 1
+        try:
+            pieces = _pieces(span)
+        except BadFileError as error:
+            self.bad_files.append({"path": span.source, "reason": error.reason})
+            return
+        if span.is_first:
+            self.encodings.update({piece.encoding for piece in pieces if piece.encoding})
+        for piece in pieces:
+            name = f"{span.source}/{piece.member}" if piece.member else span.source
+            if piece.problem:
+                self.bad_files.append({"path": name, "reason": piece.problem})
+            else:
+                for document in _documents(piece, name, span):
+                    self.take(document)
+
+    def take(self, document: Document) -> None:
+        """Clean a document, and keep it or say why not."""
+        self.num_documents += 1
+        self.num_characters += len(document.text)
+        language = guess_language(document.text)
+        cleaned = clean(document.text, cleaning=self.settings.cleaning, web=document.web, language=language)
+        if cleaned.text is None:
+            self.drop(document, cleaned.reason)
+            return
+        if self.settings.languages and language not in self.settings.languages:
+            self.drop(document, OTHER_LANGUAGE)
+            return
+        if self.quality is not None and self.quality.score(cleaned.text) < self.settings.lowest_quality:
+            self.drop(document, LOW_QUALITY)
+            return
+        self.changed.update(cleaned.changed)
+        self.licences[licence(document.text)] += 1
+        self.documents.append(Document(cleaned.text, document.source, language))
+
+    def drop(self, document: Document, reason: str) -> None:
+        self.dropped[reason] += 1
+        self.dropped_characters[reason] += len(document.text)
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < NUM_EXAMPLES:
+            examples.append({"source": document.source, "text": document.text[:EXAMPLE_CHARACTERS]})
+
+    def write(self, folder: Path) -> None:
+        """Write the part into `folder`."""
+        import pyarrow
+        from pyarrow import parquet
+
+        texts = [document.text for document in self.documents]
+        raw = [text.encode("utf-8") for text in texts]
+        digests = [hashlib.sha256(data).digest() for data in raw]
+        columns = {name: [getattr(document, name) for document in self.documents] for name in COLUMNS}
+        parquet.write_table(pyarrow.table(columns, schema=schema()), folder / "documents.parquet", compression="lz4")
+        arrays: dict[str, NDArray[Any]] = {
+            "fingerprints": _rows_of([fingerprint(text) for text in texts]),
+            "digests": _rows_of(digests),
+            "characters": np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)),
+            "bytes": np.fromiter(map(len, raw), dtype=np.int64, count=len(raw)),
+        }
+        for name, values in arrays.items():
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)
+        sketch(texts).save(folder / "sketch")
+        report = {
+            name: getattr(self, name)
+            for name in (
+                "num_documents",
+                "num_characters",
+                "dropped",
+                "dropped_characters",
+                "changed",
+                "examples",
+                "bad_files",
+                "encodings",
+                "formats",
+                "licences",
+            )
+        }
+        write_json(folder / "part.json", report)
+
+
+def _pieces(span: Span) -> list[Piece]:
+    """What the reader finds in a file, or in the lines of a span of one; records are numbered as in the whole file."""
+    path = Path(span.path)
+    if span.number == 0:
+        return read_pieces(path)
+    with path.open("rb") as file:
+        file.seek(span.start)
+        data = file.read(span.size)
+    return [
+        replace(
+            piece,
+            text=whole_characters(piece.text.replace("\r\n", "\n")),
+            record=None if piece.record is None else piece.record + span.lines,
+        )
+        for piece in reader_of(path)(data, path=path)
+    ]
+
+
+def _documents(piece: Piece, name: str, span: Span) -> Iterator[Document]:
+    """A record is a document; any other text is cut where it is long, the parts numbered, within a span by two numbers."""
+    if piece.record is not None:
+        yield Document(piece.text, f"{name}#{piece.record}", web=piece.web)
+        return
+    parts = cut(piece.text)
+    for number, part in enumerate(parts, 1):
+        place = f"#{span.number}.{number}" if span.number else f"#{number}" if len(parts) > 1 else ""
+        yield Document(part, name + place, web=piece.web)
+
+
+def _rows_of(values: Sequence[bytes]) -> NDArray[np.uint8]:
+    """(n, 32) bytes of n digests."""
+    return np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(values), 32)
+
+
+def parts(folder: Path, count: int) -> Iterator[Part]:
+    """All parts of a plan with `count` partitions, in order."""
+    for number in range(count):
+        yield Part.open(folder, number)
