@@ -1,0 +1,250 @@
+"""The documents that questions are asked of: an index, if one was given, and files that were dropped in.
+
+Takes: an index, files, questions.
+Gives: lists, texts and answers; the only file of the server that knows `llamarium.apps.ask`.
+Does not know: HTTP.
+
+Files that are dropped in go through the text floor's readers into an index of their own, in memory, and are gone when the
+server ends: the index that was given is only ever read. Both are asked, and their answers are put together by their scores,
+which are shares of the question and mean the same in either. Everything here happens in one thread, since SQLite's connections
+belong to one; at most `MOST_WAITING` calls wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from llamarium.apps.ask.answer import Answer, Citation, ask
+from llamarium.apps.ask.index import Found, Index, build_in_memory
+from llamarium.apps.ask.phrase import Chats, phrase
+from llamarium.apps.ask.words import Question
+from llamarium.ground.errors import BadFileError, ExistsError, LlamariumError, NotFoundError, ResourceError, UsageError
+from llamarium.server.refusal import RefusedError
+
+DROPPED = "dropped/"  # what the names of files that were dropped in begin with
+MOST_DROPPED = 200
+MOST_BYTES = 128 << 20  # of all files that were dropped in
+MOST_WAITING = 16
+MOST_QUOTES = 3
+LONGEST_NAME = 200  # bytes
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A document that can be asked. `characters`: code points of its text."""
+
+    document: str
+    title: str
+    characters: int
+    dropped: bool
+
+
+class Library:
+    """The documents. Its methods that begin with an underscore run in its own thread."""
+
+    def __init__(self, open_index: Callable[[], Index] | None = None) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
+        self._waiting = 0
+        self._given: Index | None = None
+        self._dropped: Index | None = None
+        self._known: dict[str, tuple[Index, int, Listed]] = {}
+        self._folder: Path | None = None
+        if open_index is not None:
+            try:
+                self._thread.submit(self._open, open_index).result()
+            except BaseException:
+                self._thread.shutdown()
+                raise
+
+    @property
+    def bad_documents(self) -> list[tuple[str, str]]:
+        """Files of the index that was given that could not be read, and why."""
+        return [(bad.path, bad.reason) for bad in self._given.bad_documents] if self._given is not None else []
+
+    def close(self) -> None:
+        """Forget what was dropped in."""
+        self._thread.submit(self._close).result()
+        self._thread.shutdown()
+
+    async def documents(self) -> list[Listed]:
+        """All documents, in the order of their names."""
+        return await self._call(lambda: [listed for _, _, listed in self._known.values()])
+
+    async def text(self, document: str) -> tuple[Listed, str]:
+        """A document and its text. `NotFoundError` if there is none of that name."""
+        return await self._call(lambda: self._text(document))
+
+    async def add(self, name: str, data: bytes) -> Listed:
+        """Take in a file that was dropped in; one of the same name is replaced. `BadFileError` if no reader can take it."""
+        return await self._call(lambda: self._add(name, data))
+
+    async def ask(self, question: str, *, documents: Sequence[str] | None = None) -> Answer:
+        """Answer `question` from `documents`, or from all there are."""
+        return await self._call(lambda: self._ask(question, documents))
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        if self._waiting >= MOST_WAITING:
+            raise RefusedError(429, "Too many questions at once.", code="busy", headers={"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._thread.submit(work))
+        finally:
+            self._waiting -= 1
+
+    def _open(self, open_index: Callable[[], Index]) -> None:
+        self._given = open_index()
+        self._note()
+
+    def _note(self) -> None:
+        """Write down which documents there are."""
+        self._known = {}
+        for index in (self._given, self._dropped):
+            if index is not None:
+                for number, path, title, characters in _rows(index):
+                    self._known[path] = (index, number, Listed(path, title, characters, index is self._dropped))
+
+    def _close(self) -> None:
+        for index in (self._given, self._dropped):
+            if index is not None:
+                index.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _text(self, document: str) -> tuple[Listed, str]:
+        index, number, listed = self._find(document)
+        return listed, index.text(number)
+
+    def _find(self, document: str) -> tuple[Index, int, Listed]:
+        if document not in self._known:
+            raise NotFoundError("There is no document of that name.")
+        return self._known[document]
+
+    def _add(self, name: str, data: bytes) -> Listed:
+        check_name(name)
+        document = DROPPED + name
+        if document in self._known and not self._known[document][2].dropped:
+            raise ExistsError("The index has a document of that name.", hint="Rename the file.")
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="llamarium-dropped-"))
+        path = self._folder / DROPPED / name
+        path.parent.mkdir(exist_ok=True)
+        others = [file for file in path.parent.iterdir() if file != path]
+        if len(others) >= MOST_DROPPED or sum(file.stat().st_size for file in others) + len(data) > MOST_BYTES:
+            message = f"At most {MOST_DROPPED} files of together {MOST_BYTES >> 20} MB are kept."
+            raise UsageError(message, hint="llamarium index makes an index of more.")
+        before = path.read_bytes() if path.exists() else None
+        try:
+            path.write_bytes(data)
+            index = build_in_memory([self._folder])
+            for bad in index.bad_documents:
+                if bad.path == document:
+                    index.close()
+                    raise BadFileError(name, bad.reason)
+        except (LlamariumError, OSError) as error:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
+            if isinstance(error, OSError):
+                raise ResourceError(f"The file could not be kept ({error.strerror}).") from None
+            raise _of_one_file(error, document) from None
+        if self._dropped is not None:
+            self._dropped.close()
+        self._dropped = index
+        self._note()
+        return self._known[document][2]
+
+    def _ask(self, question: str, documents: Sequence[str] | None) -> Answer:
+        begin = time.perf_counter()
+        chosen = list(self._known) if documents is None else list(dict.fromkeys(documents))
+        if not chosen:
+            raise UsageError("There is no document to ask.", hint="Drop files in, or start the server with --index or --docs.")
+        by_index: dict[Index, set[str]] = {}
+        for document in chosen:
+            by_index.setdefault(self._find(document)[0], set()).add(document)
+        answers = [ask(_chosen(index, paths), question, k=MOST_QUOTES) for index, paths in by_index.items()]
+        return _together(answers, seconds=time.perf_counter() - begin)
+
+
+def check_name(name: str) -> None:
+    """Refuse a file name that is none: it becomes one on this machine, and stands in citations."""
+    wrong = not name or name.startswith(".") or "/" in name or "\\" in name or not name.isprintable() or name != name.strip()
+    if wrong or len(name.encode()) > LONGEST_NAME:
+        raise UsageError("That is no name for a file.", hint=f"At most {LONGEST_NAME} bytes; no slash, no dot in front.")
+
+
+def as_json(answer: Answer, *, nearest: bool = False) -> dict[str, Any]:
+    """The object that ``llamarium ask --json`` prints; with what comes nearest, where that is asked for."""
+    shown = {"found": answer.found, "answer": answer.answer, "citations": [asdict(c) for c in answer.citations], "seconds": answer.seconds}
+    return shown | {"nearest": [asdict(citation) for citation in answer.nearest]} if nearest else shown
+
+
+def phrased(model: Chats, question: str, answer: Answer) -> str:
+    """The answer in the model's words, or in the quotes' where these do not bear them."""
+    return phrase(model, question, [citation.quote for citation in answer.citations]) or answer.answer
+
+
+def _together(answers: Sequence[Answer], *, seconds: float) -> Answer:
+    """One answer out of one from each index: the best quotes of those that found something."""
+    found = any(answer.found for answer in answers)
+
+    def best(citations: Collection[Citation]) -> tuple[Citation, ...]:
+        return tuple(sorted(citations, key=lambda citation: -citation.score)[:MOST_QUOTES])
+
+    if len(answers) == 1:
+        citations, nearest, text = answers[0].citations, answers[0].nearest, answers[0].answer
+    else:
+        citations = best([citation for answer in answers if answer.found for citation in answer.citations])
+        nearest = () if found else best([citation for answer in answers for citation in answer.nearest])
+        text = "\n\n".join(citation.quote for citation in citations)
+    return Answer(found, text, citations, seconds, nearest, tuple(path for answer in answers for path in answer.dropped))
+
+
+class _Chosen:
+    """An index of which only some documents are searched. How rare a word is, all of them tell."""
+
+    def __init__(self, index: Index, paths: Collection[str]) -> None:
+        self._index, self._paths = index, paths
+
+    def search(self, question: Question, *, limit: int = 30) -> list[Found]:
+        """As `Index.search`; it is asked for more until enough of the chosen documents are among them."""
+        wanted = limit
+        while True:
+            found = self._index.search(question, limit=wanted)
+            chosen = [passage for passage in found if passage.path in self._paths]
+            if len(chosen) >= limit or len(found) < wanted:
+                return chosen[:limit]
+            wanted *= 8
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+
+def _chosen(index: Index, paths: Collection[str]) -> Index:
+    return index if len(paths) == index.num_documents else cast("Index", _Chosen(index, paths))
+
+
+def _rows(index: Index) -> list[tuple[int, str, str, int]]:
+    """Number, path, title and length of each document."""
+    # The index has no list of its documents to give yet; this is the one place that looks inside.
+    rows = index._rows("SELECT id, path, title, length(text) FROM documents ORDER BY path")
+    if not all(isinstance(value, kind) for row in rows for value, kind in zip(row, (int, str, str, int), strict=True)):
+        raise BadFileError(index.name, "has documents that cannot be.")
+    return cast("list[tuple[int, str, str, int]]", rows)
+
+
+def _of_one_file(error: LlamariumError, document: str) -> LlamariumError:
+    """Where no file at all can be read, the error is about the folder; whoever dropped one in wants to know of that one."""
+    if not isinstance(error, BadFileError):
+        return error
+    _, between, reason = error.reason.partition(f"({document}: ")
+    return BadFileError(document, reason.removesuffix(")") if between else error.reason)
