@@ -138,19 +138,35 @@ def test_pages_without_worth(text: str, reason: str) -> None:
 
 
 def test_languages_without_spaces_are_not_judged_by_words() -> None:
-    text = "ラマはゆっくりと丘を下りて、川の水を飲んだ。" * 3
-    assert word_rules(text, "ja") == set()
-    assert "word_count" in word_rules(text, "en")
+    text = "ラマはゆっくりと丘を下りて、川の水を飲んだ"  # neither five sentences nor fifty words, nor an end that C4 knows
+    assert clean(text, web=True).text == text, "the language is guessed"
+    assert clean(text, web=True, language="ja").text == text
+    assert clean(text, web=True, language="en").text is None
+    offer = PAGE.replace("and", "und").replace(" the ", " die ").replace(" to ", " zu ").replace(" of ", " von ").replace(" be ", " sein ")
+    offer = offer.replace("with", "mit").replace("that", "das")
+    assert clean(offer, web=True, language="en").reason == "no_stop_words"
+    assert clean(offer, web=True, language="de").text == offer, "whose stop words nobody has listed"
 
 
-def word_rules(text: str, language: str) -> set[str]:
-    """The rules for pages that drop `text`, one by one."""
-    found = set()
-    for cleaner in CLEANERS:
-        applies = language not in cleaner.never and (not cleaner.only or language in cleaner.only)
-        if cleaner.when == "web" and cleaner.drops and cleaner.reason != "duplicate_ngrams" and applies and cleaner.function(text) is None:
-            found.add(cleaner.reason)
-    return found
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Page 7", "Page 7"),  # one alone counts nothing
+        ("a\n- 1 -\nb\n- 2 -\nc", "a\n- 1 -\nb\n- 2 -\nc"),  # a list, perhaps
+        ("a\n- 1 -\nb\n- 2 -\nc\n- 3 -", "a\nb\nc"),
+        ("a\n- 1 -\nb\n- 2 -\nc\n- 4 -", "a\n- 1 -\nb\n- 2 -\nc\n- 4 -"),
+        ("a\np. 3\nb\nPAGE 9 OF 12\nc\nPage 1/2\nd", "a\nb\nc\nd"),  # two documents in one
+        ("甲\n第 1 页 共 3 页\n\n乙\n　第2页　", "甲\n\n乙"),
+        ("see Page 1 of it\nsee Page 2 of it", "see Page 1 of it\nsee Page 2 of it"),
+        ("\n".join(f"body {'abc'[n]}\n\nHandbook, {n}\nPage {n}" for n in range(3)), "body a\n\nbody b\n\nbody c\n"),
+        (
+            "\n".join(f"body {'abc'[n]}\nHandbook {'xyz'[n]}\nPage {n}" for n in range(3)),
+            "body a\nHandbook x\nbody b\nHandbook y\nbody c\nHandbook z",
+        ),
+    ],
+)
+def test_page_marks(text: str, cleaned: str) -> None:
+    assert clean(text + "\nthe end").text == cleaned + "\nthe end"
 
 
 @settings(deadline=None)  # tables and packages are loaded when they are first asked for
@@ -161,13 +177,16 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
         assert clean(once.text) == replace(once, changed=())
 
 
-@settings(deadline=None)
-@given(st.text(max_size=80), st.sampled_from([cleaner for cleaner in CLEANERS if cleaner.odd]))
-def test_plain_text_is_left_alone_by_the_rules_for_odd_characters(text: str, cleaner: package.Cleaner) -> None:
-    if characters.plain(text):
-        # Not by the shortcut: with a character before it that nobody would call plain.
-        after = cleaner.function("\u00b6\n" + text)
-        assert after == "\u00b6\n" + text
+@pytest.mark.parametrize("cleaner", [cleaner for cleaner in CLEANERS if cleaner.odd], ids=lambda cleaner: cleaner.reason)
+def test_plain_text_is_left_alone_by_the_rules_for_odd_characters(cleaner: package.Cleaner) -> None:
+    plain = [chr(code) for code in range(0x32400) if not 0xD800 <= code < 0xE000 and characters.plain(chr(code))]
+    assert 50_000 < len(plain) < 150_000
+    latin = [character for character in plain if character < "\u0250" or "\u2000" < character < "\u2100"]
+    text = "".join(plain) + " ".join(one + other for one in latin for other in latin)
+    assert characters.plain(text)
+    # Not by the shortcut: with a character before it that nobody would call plain.
+    same = cleaner.function("\u00b6\n" + text) == "\u00b6\n" + text
+    assert same
 
 
 @settings(deadline=None)

@@ -81,7 +81,7 @@ __all__ = [
 ]
 
 FEWEST_LETTERS = 4
-_LETTERS = re.compile(rf"(?:[\W_]*+[^\W_]){{{FEWEST_LETTERS}}}")  # possessive: no way back into a long run
+_LETTERS = re.compile(rf"(?:[\W_]*[^\W_]){{{FEWEST_LETTERS}}}")
 # Written without spaces between words, and not as Chinese is: rules that count words or ends of sentences would call it all junk.
 UNSPACED = ("ja", "th", "lo", "km", "my", "bo", "dz")
 
