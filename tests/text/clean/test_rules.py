@@ -184,6 +184,7 @@ def test_plain_text_is_left_alone_by_the_rules_for_odd_characters(cleaner: packa
     latin = [character for character in plain if character < "\u0250" or "\u2000" < character < "\u2100"]
     text = "".join(plain) + " ".join(one + other for one in latin for other in latin)
     assert characters.plain(text)
+    assert characters._decodes_well(text), "no two plain characters look like one that was misread"
     # Not by the shortcut: with a character before it that nobody would call plain.
     same = cleaner.function("\u00b6\n" + text) == "\u00b6\n" + text
     assert same
