@@ -6,9 +6,9 @@ Does not know: texts, or what is done with those that are not kept.
 
 1. **Candidates.** Two documents are compared if they share one of 32 keys (`minhash`): all but one in ten million pairs at J = 0.8 do.
    The documents that share a key are a run. In a run of up to 8 all are compared. In a longer one, as boilerplate makes them,
-   each is compared with the first of the run and the next 4, in the order of the documents, and once more with the next 4 in the
-   order of the following band's key: near-duplicates share that one too, four times in ten, and so come to stand together. A pair
-   is missed where all keys it shares make long runs in which it never stands within 4, and where nothing else connects it.
+   each is compared with the next 4, in the order of the keys of the three following bands: near-duplicates share those too, more
+   often than others do, and so come to stand together in one band or another. A pair is missed where that never happens, and
+   where nothing else connects it.
 2. **Verified.** A pair counts if the exact Jaccard resemblance of its sets of shingles is at least the threshold. Sets are compared by
    the highest 54 bits of their hashes.
 3. **Groups** are what such pairs connect. The longest document of a group stands for it, of those the first.
@@ -35,8 +35,9 @@ REASON = "duplicate_near"
 THRESHOLD = 0.8
 SHORT_RUN = 8
 NEIGHBOURS = 4
+FOLLOWING = 3
 
-_MOST_PAIRS = 1 << 22  # candidates that wait to be compared
+_MOST_PAIRS = 1 << 20  # candidates that wait to be compared
 _MOST_HASHES = 1 << 23  # shingles in memory: 64 MB
 _PAIR_BITS = 10
 _BATCH = 1 << _PAIR_BITS
@@ -114,13 +115,13 @@ class _Documents:
     def __init__(self, sketches: Sequence[Sketch]) -> None:
         self.sketches = sketches
         self.firsts = offsets_of(np.array([len(one) for one in sketches], dtype=np.int64))
-        self.sizes = np.concatenate([one.shingles.sizes for one in sketches]) if sketches else np.empty(0, dtype=np.int64)
+        self.sizes = np.concatenate([np.empty(0, dtype=np.int64), *(one.shingles.sizes for one in sketches)])
         self.some = np.flatnonzero(self.sizes)
         self.groups: Integers = np.arange(len(self.sizes))
 
     def keys(self, band: int) -> Hashes:
         """The key of each document in one band (n,)."""
-        return np.concatenate([_column(one.keys, band) for one in self.sketches])
+        return np.concatenate([np.empty(0, dtype=np.uint64), *(_column(one.keys, band) for one in self.sketches)])
 
     def shingles(self, numbers: Integers) -> Shingles:
         """Those of the documents `numbers`, which ascend; read from the sketches they are in."""
@@ -139,7 +140,7 @@ def _column(keys: Hashes, band: int) -> Hashes:
     """One band's keys. Of keys on the disk they are read, not mapped: what was looked at in a map counts as memory of the process."""
     if not isinstance(keys, np.memmap) or keys.filename is None or not keys.flags.f_contiguous:
         return keys[:, band]
-    column: Hashes = np.fromfile(keys.filename, dtype=keys.dtype, count=len(keys), offset=keys.offset + band * len(keys) * keys.itemsize)
+    column: Hashes = np.fromfile(keys.filename, dtype=np.uint64, count=len(keys), offset=keys.offset + band * len(keys) * keys.itemsize)
     return column
 
 
@@ -164,21 +165,16 @@ def _candidates(documents: _Documents, band: int, threshold: float) -> Iterator[
     starts = np.flatnonzero(is_first)
     lengths = np.diff(np.append(starts, len(numbers)))
     runs = np.repeat(np.arange(len(starts)), lengths)
-    is_short = (lengths <= SHORT_RUN)[runs]
+    is_long = (lengths > SHORT_RUN)[runs]
+    if is_long.any():
+        # Sorted by (run, following keys); short runs stay as they are, because all pairs of them are taken anyway.
+        places = np.flatnonzero(is_long)
+        following = [documents.keys((band + step) % BANDS)[numbers[places]] for step in range(FOLLOWING, 0, -1)]
+        numbers[places] = numbers[places][np.lexsort((*following, runs[places]))]
     for lag in range(1, SHORT_RUN):
         linked = runs[lag:] == runs[:-lag]
         if lag > NEIGHBOURS:
-            linked &= is_short[lag:]
-        yield _pairs(documents, numbers[:-lag][linked], numbers[lag:][linked], threshold)
-    is_long = ~is_short
-    if not is_long.any():
-        return
-    numbers, runs = numbers[is_long], runs[is_long]
-    firsts = numbers[np.flatnonzero(np.concatenate([[True], runs[1:] != runs[:-1]]))]
-    yield _pairs(documents, np.repeat(firsts, lengths[lengths > SHORT_RUN]), numbers, threshold)
-    numbers = numbers[np.lexsort((documents.keys((band + 1) % BANDS)[numbers], runs))]
-    for lag in range(1, NEIGHBOURS + 1):
-        linked = runs[lag:] == runs[:-lag]
+            linked &= ~is_long[lag:]
         yield _pairs(documents, numbers[:-lag][linked], numbers[lag:][linked], threshold)
 
 
