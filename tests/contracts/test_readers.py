@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.text import files
 
 from llamarium.ground import registry
 from llamarium.ground.errors import BadFileError
@@ -21,13 +24,17 @@ SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Case:
-    """`good` gives the texts `texts`; `broken` raises a `BadFileError` that contains `says`; `hostile` ends, quickly."""
+    """`good` gives the texts `texts`; `broken` raises a `BadFileError` that contains `says`; `hostile` ends, quickly.
+
+    `file` is the name of the file, where its suffix alone does not do.
+    """
 
     good: bytes
     texts: list[str]
     broken: bytes
     says: str
     hostile: tuple[bytes, ...]
+    file: str = ""
 
 
 MODULE = b'''"""A module."""
@@ -107,11 +114,89 @@ CASES = {
             b"x" * 2_000_000,
         ),
     ),
+    "pdf": Case(
+        good=files.pdf(["One (llama).\nIt eats.", "", "A third page."]),
+        texts=["One (llama).\nIt eats.\n\nA third page."],
+        broken=files.pdf(["One llama."])[:-100],
+        says="is damaged: its pages cannot be found",
+        hostile=(b"%PDF-" + b"[ " * 100_000, b"%PDF-1.4\n" + b"<< /A " * 100_000, b"%PDF-1.4\nxref\n0 99999999999\nstartxref\n9\n%%EOF"),
+    ),
+    "docx": Case(
+        good=files.docx(files.paragraph("One llama.") + files.paragraph("羊驼。")),
+        texts=["One llama.\n\n羊驼。"],
+        broken=files.docx("<w:p>"),
+        says="word/document.xml is not valid XML",
+        hostile=(
+            files.docx("<w:tbl>" * 50_000 + "</w:tbl>" * 50_000),
+            files.archive({"word/document.xml": '<!DOCTYPE d [<!ENTITY e SYSTEM "file:///etc/passwd">]><d>&e;</d>'}),
+            files.archive({"word/document.xml": b"<a>" + b" " * 100_000_000 + b"</a>"}),
+            b"\xd0\xcf\x11\xe0" * 100,
+        ),
+    ),
+    "odt": Case(
+        good=files.odt("<text:h>Llamas</text:h><text:p>They<text:s text:c='2'/>eat.</text:p>"),
+        texts=["Llamas\n\nThey  eat."],
+        broken=files.odt("<text:p>"),
+        says="content.xml is not valid XML",
+        hostile=(
+            files.odt("<text:list>" * 50_000 + "</text:list>" * 50_000),
+            files.odt("<text:p><text:s text:c='99999999999'/>a</text:p>"),
+            files.archive({"content.xml": '<!DOCTYPE d [<!ENTITY e SYSTEM "file:///etc/passwd">]><d>&e;</d>'}),
+        ),
+    ),
+    "epub": Case(
+        good=files.epub({"1.xhtml": "<h1>One</h1><p>A <b>llama</b>.</p>", "2.xhtml": "<p>羊驼&nbsp;</p>"}),
+        texts=["One\n\nA llama.", "羊驼\u00a0"],
+        broken=files.archive({"mimetype": "application/epub+zip"}),
+        says="has no META-INF/container.xml",
+        hostile=(
+            files.epub({"1.xhtml": "<div>" * 100_000}),
+            files.epub({"../../../etc/passwd": "<p>a</p>"}),
+            files.epub({"1.xhtml": b"a" * 100_000_000}),
+            files.archive({"META-INF/container.xml": '<!DOCTYPE d [<!ENTITY e SYSTEM "file:///etc/passwd">]><d>&e;</d>'}),
+        ),
+    ),
+    "zip": Case(
+        good=files.archive(
+            {"a.txt": "One llama.", "../b.jsonl": '"Two"\n"Three"', "folder/": "", "__MACOSX/a.txt": "no", ".DS_Store": b"\0"}
+        ),
+        texts=["One llama.", "Two", "Three"],
+        broken=files.archive({"a.txt": "One llama."})[:-30],
+        says="a damaged one",
+        hostile=(
+            files.archive({"a.txt": b"a" * 100_000_000}),
+            files.archive({"a.zip": files.archive({"b.zip": files.archive({"c.txt": "c"})})}),
+            files.archive({f"{number}.txt": "a" for number in range(10_001)}),
+            b"PK\x05\x06" + b"\0" * 18,
+            b"PK\x03\x04" * 1000,
+        ),
+    ),
+    "gz": Case(
+        file="file.jsonl.gz",
+        good=gzip.compress(b'"One"\n') + gzip.compress('"羊驼"'.encode()),
+        texts=["One", "羊驼"],
+        broken=gzip.compress(b'"One"')[:-9],
+        says="is cut off",
+        hostile=(
+            gzip.compress(b"a" * 100_000_000),
+            gzip.compress(b'"a"') + b"rest",
+            gzip.compress(b"") * 10_000,
+            gzip.compress(gzip.compress(b'"a"')),
+        ),
+    ),
+    "zst": Case(
+        file="file.txt.zst",
+        good=zstandard.compress(b"One ") + zstandard.compress("羊驼".encode()),
+        texts=["One 羊驼"],
+        broken=zstandard.compress(b"One" * 1000)[:-1],
+        says="is cut off",
+        hostile=(zstandard.compress(b"a" * 100_000_000), b"\x28\xb5\x2f\xfd" * 1000, b"\x28\xb5\x2f\xfd\x00\xff" + b"\0" * 100),
+    ),
 }
 
 
 def write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / f"file{registry.find(FOLDER, name).SUFFIXES[0]}"
+    path = folder / (CASES[name].file or f"file{registry.find(FOLDER, name).SUFFIXES[0]}")
     path.write_bytes(data)
     return path
 
@@ -144,7 +229,7 @@ def test_a_broken_file(name: str, tmp_path: Path) -> None:
     assert str(path) in caught.value.message
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, number) for name in NAMES for number in range(len(CASES[name].hostile))])
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name, case in CASES.items() for number in range(len(case.hostile))])
 def test_a_hostile_file(name: str, number: int, tmp_path: Path) -> None:
     path = write(tmp_path, name, CASES[name].hostile[number])
     start = time.process_time()

@@ -17,7 +17,7 @@ from llamarium.text.document import Document, Piece, read, read_documents
 def test_read_is_public(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"One\r\ntwo\rthree\n")
-    assert llamarium.read(str(path)) == Document("One\ntwo\rthree\n", "a.txt")
+    assert llamarium.read(str(path)) == Document("One\ntwo\rthree\n", "a.txt", encoding="utf-8")
 
 
 def test_nothing_else_is_changed(tmp_path: Path) -> None:
@@ -36,7 +36,10 @@ def test_the_identity_is_derived() -> None:
 def test_records_are_numbered_by_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "One"}\n\n"Three"\n', encoding="utf-8")
-    assert read_documents(path, source="x/a.jsonl") == [Document("One", "x/a.jsonl#1"), Document("Three", "x/a.jsonl#3")]
+    assert read_documents(path, source="x/a.jsonl") == [
+        Document("One", "x/a.jsonl#1", encoding="utf-8"),
+        Document("Three", "x/a.jsonl#3", encoding="utf-8"),
+    ]
     assert read(path).text == "One\n\nThree"
 
 

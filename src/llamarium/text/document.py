@@ -11,12 +11,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import ModuleType
 
 from llamarium.ground import registry
 from llamarium.ground.errors import BadFileError, NotFoundError
+from llamarium.text import confined
 from llamarium.text.cut import cut
 
 LARGEST_FILE = 1 << 30
@@ -72,52 +74,111 @@ def read(path: str | Path) -> Document:
 
     `NotFoundError` if there is no such file, `BadFileError` if it holds no text that a reader can take.
     """
-    path = Path(path)
+    return join(read_pieces(Path(path)), path=Path(path))
+
+
+def join(pieces: Sequence[Piece], *, path: Path) -> Document:
+    """The text of all `pieces` of the file `path`: what the offsets of citations count into.
+
+    Members that could not be read are left out; `BadFileError` if that leaves nothing.
+    """
+    good = [piece for piece in pieces if not piece.problem]
+    if pieces and not good:
+        where = path / pieces[0].member if pieces[0].member else path
+        raise BadFileError(where, pieces[0].problem, hint=f"Nothing else is in {path.name}." if len(pieces) == 1 else "Nor can the rest.")
     pages: list[int] = []
-    texts: list[str] = []
     offset = 0
-    for piece in read_pieces(path):
+    for piece in good:
         pages.extend(offset + page for page in piece.pages)
-        texts.append(piece.text)
         offset += len(piece.text) + len(BETWEEN_RECORDS)
-    return Document(BETWEEN_RECORDS.join(texts), whole_characters(path.name), pages=tuple(pages))
+    return Document(
+        BETWEEN_RECORDS.join(piece.text for piece in good),
+        whole_characters(path.name),
+        pages=tuple(pages),
+        encoding=next((piece.encoding for piece in good if piece.encoding), ""),
+        web=any(piece.web for piece in good),
+    )
 
 
 def read_documents(path: Path, *, source: str) -> list[Document]:
-    """The documents of one file: its records, or the whole text, cut at blank lines where it is long (`cut`)."""
-    documents = []
-    for piece in read_pieces(path):
-        if piece.record is not None:
-            documents.append(Document(piece.text, f"{source}#{piece.record}", pages=piece.pages))
-            continue
-        parts = cut(piece.text)
-        names = [source] if len(parts) == 1 else [f"{source}#{number}" for number in range(1, len(parts) + 1)]
-        documents.extend(Document(part, name) for part, name in zip(parts, names, strict=True))
-    return documents
+    """The documents of one file: its records, or the whole text, cut at blank lines where it is long (`cut`).
+
+    A member of an archive is named ``<source>/<member>``; members that could not be read are left out.
+    """
+    return [document for piece in read_pieces(path) if not piece.problem for document in _documents(piece, source=source)]
 
 
-def read_pieces(path: Path) -> list[Piece]:
-    """What the reader for this suffix finds. All of it or an error: a file that breaks half-way gives nothing."""
-    data = _bytes(path)  # first, so that a missing file is said to be missing whatever its suffix
+def _documents(piece: Piece, *, source: str) -> Iterator[Document]:
+    source = f"{source}/{piece.member}" if piece.member else source
+    parts = [piece.text] if piece.record is not None else cut(piece.text)
+    start = 0
+    for number, part in enumerate(parts, 1):
+        end = start + len(part)
+        name = f"{source}#{number if piece.record is None else piece.record}" if len(parts) > 1 or piece.record is not None else source
+        pages = tuple(page - start for page in piece.pages if start <= page < end)
+        yield Document(part, name, pages=pages, encoding=piece.encoding, web=piece.web)
+        start = end
+
+
+def read_pieces(path: Path, *, limits: confined.Limits | None = None) -> list[Piece]:
+    """What the reader for this suffix finds. All of it or an error: a file that breaks half-way gives nothing.
+
+    Readers that say `CONFINED` run in a child process within `limits` (by default `confined.Limits.for_size`).
+    """
+    size = _size(path)  # first, so that a missing file is said to be missing whatever its suffix
+    reader = reader_of(path)
+    name = _confined().get(path.suffix.lower())
+    if name is None:
+        return [_normal(piece) for piece in reader(_bytes(path), path=path)]
+    found = confined.read(path, reader=name, limits=limits or confined.Limits.for_size(size))
+    return [_normal(Piece(piece.text, **{**piece.fields, "pages": tuple(piece.fields["pages"])})) for piece in found]
+
+
+def read_inner(data: bytes, *, name: str, path: str | Path) -> list[Piece]:
+    """For readers of files that hold files: what the reader for the suffix of `name` finds in `data`; errors speak of `path`."""
+    reader = readers().get(PurePath(name).suffix.lower())
+    if reader is None:
+        raise BadFileError(path, no_reader(PurePath(name)))
+    return list(reader(data, path=path))
+
+
+def reader_of(path: Path) -> Reader:
+    """The reader for the suffix of `path`, or `BadFileError`."""
     reader = readers().get(path.suffix.lower())
     if reader is None:
         raise BadFileError(path, no_reader(path), hint=f"Files that can be read: {', '.join(sorted(readers()))}.")
-    return [replace(piece, text=whole_characters(piece.text.replace("\r\n", "\n"))) for piece in reader(data, path=path)]
+    return reader
 
 
 @functools.cache
 def readers() -> dict[str, Reader]:
     """The reader of each suffix (lower case, with its dot), from the modules in ``llamarium.text.read``."""
     found: dict[str, Reader] = {}
-    for name in registry.names("llamarium.text.read"):
-        module = registry.find("llamarium.text.read", name)
+    for module in _modules().values():
         for suffix in module.SUFFIXES:
             assert suffix not in found, f"two readers for {suffix}"
             found[suffix] = module.read
     return found
 
 
-def no_reader(path: Path) -> str:
+@functools.cache
+def _confined() -> dict[str, str]:
+    """The names of the readers that run in a child process, by suffix."""
+    return {suffix: name for name, module in _modules().items() if getattr(module, "CONFINED", False) for suffix in module.SUFFIXES}
+
+
+@functools.cache
+def _modules() -> dict[str, ModuleType]:
+    return {name: registry.find("llamarium.text.read", name) for name in registry.names("llamarium.text.read")}
+
+
+def _normal(piece: Piece) -> Piece:
+    """With LF for CRLF (a reader whose pieces have pages sees to that itself: offsets would move) and whole characters."""
+    text = piece.text.replace("\r\n", "\n") if not piece.pages else piece.text
+    return replace(piece, text=whole_characters(text), member=whole_characters(piece.member))
+
+
+def no_reader(path: PurePath) -> str:
     """Why a file is left aside: its suffix."""
     return f"no reader for {path.suffix.lower()}" if path.suffix else "no reader for a file without a suffix"
 
@@ -131,17 +192,29 @@ def whole_characters(text: str) -> str:
     return _HALF_CHARACTER.sub("\ufffd", text)
 
 
-def _bytes(path: Path) -> bytes:
+def _size(path: Path) -> int:
+    """Bytes of a file that may be read."""
     try:
         if path.is_dir():
             raise NotFoundError(f"{path} is a folder, not a file.", hint="Name one file in it; `llamarium prepare` takes folders.")
         if path.exists() and not path.is_file():  # a pipe or a device may never end
             raise BadFileError(path, "is not a regular file.")
         size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise BadFileError(path, f"has {size:,} bytes; files up to {LARGEST_FILE:,} are read.", hint="Split it into smaller files.")
-        return path.read_bytes()
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise BadFileError(path, f"cannot be opened ({getattr(error, 'strerror', None) or error}).") from error
+        raise _cannot_be_opened(path, error) from error
+    if size > LARGEST_FILE:
+        raise BadFileError(path, f"has {size:,} bytes; files up to {LARGEST_FILE:,} are read.", hint="Split it into smaller files.")
+    return size
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _cannot_be_opened(path, error) from error
+
+
+def _cannot_be_opened(path: Path, error: OSError | ValueError) -> BadFileError:
+    return BadFileError(path, f"cannot be opened ({getattr(error, 'strerror', None) or error}).")
