@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, UsageError
+from llamarium.text import prepare as module
 from llamarium.text.corpus import SPLITS, open_corpus
 from llamarium.text.document import Document
-from llamarium.text.prepare import prepare
+from llamarium.text.partition import EXAMPLE_CHARACTERS, Settings, plan
+from llamarium.text.prepare import Wanted, prepare
+from llamarium.text.report import Example, Leak
+from llamarium.text.split import sampled
 
 
 def sentence(seed: int, *, words: int = 40) -> str:
@@ -201,3 +205,95 @@ def test_the_documentation_of_python(tmp_path: Path) -> None:
     assert report.characters_out > 1_500_000
     assert report.leak == 0
     assert 0.09 < report.valid.characters / report.characters_out < 0.11
+
+
+def test_long_paragraphs_that_stand_elsewhere_go_where_that_is_wanted(tmp_path: Path) -> None:
+    notice, own = sentence(1, words=60), [sentence(number, words=60) for number in (2, 3)]
+    for name, parts in (("a", [own[0], notice]), ("b", [notice, own[1], "short"]), ("c", [notice])):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(parts), encoding="utf-8")
+    sources = [tmp_path / f"{name}.txt" for name in "abc"]
+    report = prepare(sources, tmp_path / "all", wanted=Wanted(valid_share=0))
+    assert report.documents_out == 3
+    report = prepare(sources, tmp_path / "once", settings=Settings(paragraphs=True), wanted=Wanted(valid_share=0))
+    assert [document.text for document in documents(tmp_path / "once")] == [f"{own[0]}\n\n{notice}", f"{own[1]}\n\nshort"]
+    assert (report.documents_out, report.dropped["duplicate_paragraphs"]) == (2, 1)
+    assert report.characters_out == sum(len(document.text) for document in documents(tmp_path / "once"))
+
+
+def test_near_duplicates_go_and_the_longest_stays(tmp_path: Path) -> None:
+    words = sentence(1, words=100).split()
+    for name, text in (("a", " ".join(words[:-1])), ("b", " ".join([*words, "longer"])), ("c", sentence(2)), ("d", " ".join(words[:50]))):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    report = prepare([tmp_path / f"{name}.txt" for name in "abcd"], tmp_path / "corpus")
+    assert {document.source for document in documents(tmp_path / "corpus")} == {"b.txt", "c.txt", "d.txt"}
+    assert report.dropped["duplicate_near"] == 1
+    assert report.examples["duplicate_near"] == (Example("a.txt", " ".join(words[:-1])[:EXAMPLE_CHARACTERS], "b.txt"),)
+    assert [(copies.source, copies.count) for copies in report.copies] == [("b.txt", 1)]
+    report = prepare([tmp_path / f"{name}.txt" for name in "abcd"], tmp_path / "kept", wanted=Wanted(near=None))
+    assert report.documents_out == 4
+
+
+def test_an_exact_copy_does_not_stand_for_a_group(tmp_path: Path) -> None:
+    """The copy is longer by its spaces; were it the one that stays, its original would go for its sake, and it for its original's."""
+    text = sentence(1, words=60)
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "b.txt").write_text(text.replace(" ", "  "), encoding="utf-8")
+    report = prepare([tmp_path / "a.txt", tmp_path / "b.txt"], tmp_path / "corpus")
+    assert [document.source for document in documents(tmp_path / "corpus")] == ["a.txt"]
+    assert dict(report.dropped) == {"duplicate_exact": 1, "duplicate_near": 0}
+
+
+def test_what_holds_a_test_is_taken_out_and_listed(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": sentence(7)}) + "\n", encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    for number in range(20):
+        (tmp_path / "docs" / f"{number:02d}.txt").write_text(sentence(100 + number), encoding="utf-8")
+    (tmp_path / "docs" / "holds.txt").write_text(f"{sentence(200)} {sentence(7)} {sentence(201)}", encoding="utf-8")
+    report = prepare([tmp_path / "docs"], tmp_path / "corpus", wanted=Wanted(evaluations=(tmp_path / "test.jsonl",)))
+    assert report.leaks == (Leak("holds.txt", "test.jsonl#1"),)
+    assert report.dropped["leak_evaluation"] == 1
+    assert "holds.txt" not in {document.source for document in documents(tmp_path / "corpus")}
+
+
+def test_a_validation_document_that_leaks_is_taken_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the choice is made on too small a sample, leaks are seen afterwards, on all shingles."""
+    (tmp_path / "docs").mkdir()
+    for number in range(60):
+        words = sentence(number, words=60).split()
+        for copy in range(2):
+            text = " ".join([*words[: 40 - copy], *sentence(1000 + 2 * number + copy, words=20).split()])
+            (tmp_path / "docs" / f"{number:02d}-{copy}.txt").write_text(text, encoding="utf-8")
+    whole = prepare([tmp_path / "docs"], tmp_path / "whole", wanted=Wanted(near=None))
+    assert (whole.leak, whole.leaks) == (0, ())
+    monkeypatch.setattr(module, "sampled", lambda parts: sampled(parts, largest=100))
+    report = prepare([tmp_path / "docs"], tmp_path / "corpus", wanted=Wanted(near=None))
+    assert report.leak > 0
+    assert report.dropped["leak_validation"] == len(report.leaks) > 0
+    left = {document.source for document in open_corpus(tmp_path / "corpus").documents("valid")}
+    assert left.isdisjoint({leak.source for leak in report.leaks})
+
+
+def test_quality_by_example_and_languages(tmp_path: Path) -> None:
+    for name, word in (("like", "measured"), ("unlike", "cheap")):
+        lines = [json.dumps({"text": f"{sentence(number)} {word} {word} {word}"}) for number in range(12)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    texts = {"a": f"{sentence(50)} measured measured", "b": f"{sentence(51)} cheap cheap", "c": "春眠不觉晓，处处闻啼鸟。"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    sources = [tmp_path / f"{name}.txt" for name in texts]
+    report = prepare(sources, tmp_path / "good", like=[tmp_path / "like.jsonl"], unlike=[tmp_path / "unlike.jsonl"])
+    assert report.dropped["low_quality"] >= 1
+    assert "a.txt" in {document.source for document in documents(tmp_path / "good")}
+    assert "b.txt" not in {document.source for document in documents(tmp_path / "good")}
+    report = prepare(sources, tmp_path / "zh", settings=Settings(languages=("zh",)))
+    assert [document.source for document in documents(tmp_path / "zh")] == ["c.txt"]
+    assert report.dropped["other_language"] == 2
+
+
+def test_a_file_that_is_cut_is_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps({"text": sentence(number)}) for number in range(40)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    prepare([tmp_path / "a.jsonl"], tmp_path / "whole")
+    monkeypatch.setattr(module, "plan", lambda files, settings: plan(files, settings, size=2_000))
+    prepare([tmp_path / "a.jsonl"], tmp_path / "cut")
+    assert open_corpus(tmp_path / "whole").digest == open_corpus(tmp_path / "cut").digest

@@ -30,6 +30,7 @@ def command(
     near: Annotated[
         float, typer.Option("--near", help="Similarity from which documents are near-duplicates, 0.5 to 1; 0: keep them.")
     ] = 0.8,
+    paragraphs: Annotated[bool, typer.Option("--paragraphs", help="Take out long paragraphs that an earlier document has.")] = False,
     web: Annotated[
         bool | None, typer.Option("--web/--no-web", help="The rules for web pages on all, or no, documents; else on pages.")
     ] = None,
@@ -64,6 +65,7 @@ def command(
             cleaning=Cleaning(web=web, simplified=simplified, masks=tuple(mask or ()), segment=segment, stop_words=stop_words),
             languages=tuple(language or ()),
             lowest_quality=quality,
+            paragraphs=paragraphs,
         ),
         wanted=Wanted(near=near or None, evaluations=tuple(evaluation or ()), valid_share=valid_share),
         like=like or (),

@@ -105,7 +105,9 @@ class SideWriter:
     def _flush(self, *, all_of_it: bool = False) -> None:
         import pyarrow
 
-        rows = pyarrow.concat_tables(self._waiting) if self._waiting else None
+        if not self._waiting:
+            return
+        rows = pyarrow.concat_tables(self._waiting)
         start = 0
         while self._num_waiting >= (1 if all_of_it else self._group()):
             if self._writer is None:
@@ -144,19 +146,24 @@ def schema() -> Any:
     return pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
 
 
+def table_of(documents: Sequence[Document]) -> Any:
+    """Documents as a pyarrow table with the columns of a shard."""
+    import pyarrow
+
+    return pyarrow.table({name: [getattr(document, name) for document in documents] for name in COLUMNS}, schema=schema())
+
+
 def write_corpus(
     folder: Path, sides: Mapping[str, Sequence[Document]], *, report: Mapping[str, Any], page: str, replace: bool = False
 ) -> None:
     """Write `sides` ("train", "valid") to `folder`, at once or not at all; `report` becomes report.json, `page` report.html."""
     require_pyarrow("prepare")
-    import pyarrow
 
     def tables(split: str) -> Iterator[Any]:
         for start in range(0, len(sides[split]), ROW_GROUP_DOCUMENTS):
-            rows = sides[split][start : start + ROW_GROUP_DOCUMENTS]
-            yield pyarrow.table({name: [getattr(document, name) for document in rows] for name in COLUMNS}, schema=schema())
+            yield table_of(sides[split][start : start + ROW_GROUP_DOCUMENTS])
 
-    write_sides(folder, {split: tables(split) for split in SPLITS}, report=lambda measured: (report, page), replace=replace)
+    write_sides(folder, {split: tables(split) for split in SPLITS}, report=lambda _: (report, page), replace=replace)
 
 
 def write_sides(

@@ -26,9 +26,9 @@ from llamarium.ground.errors import BadFileError
 from llamarium.ground.failpoints import reached
 from llamarium.ground.files import read_json, verify_manifest, write_folder, write_json
 from llamarium.text.clean import Cleaning, clean
-from llamarium.text.corpus import COLUMNS, require_pyarrow, schema
+from llamarium.text.corpus import require_pyarrow, table_of
 from llamarium.text.cut import cut
-from llamarium.text.deduplicate import fingerprint
+from llamarium.text.deduplicate import Paragraphs, fingerprint, paragraphs
 from llamarium.text.document import Document, Piece, read_pieces, reader_of, whole_characters
 from llamarium.text.language import guess_language
 from llamarium.text.licence import licence
@@ -61,6 +61,7 @@ class Settings:
     languages: tuple[str, ...] = ()
     quality: str = ""
     lowest_quality: float = 0.5
+    paragraphs: bool = False  # whether long paragraphs are remembered, so that repeated ones can be taken out
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.characters)
 
+    def paragraphs(self) -> Paragraphs:
+        """The long paragraphs of its documents; only where the settings asked for them."""
+        return Paragraphs(*(np.load(self.folder / f"paragraph_{name}.npy", allow_pickle=False) for name in ("marks", "offsets")))
+
     def table(self) -> Any:
         """All its documents, as a pyarrow table."""
         from pyarrow import parquet
@@ -243,20 +248,21 @@ class _Rows:
 
     def write(self, folder: Path) -> None:
         """Write the part into `folder`."""
-        import pyarrow
         from pyarrow import parquet
 
         texts = [document.text for document in self.documents]
         raw = [text.encode("utf-8") for text in texts]
         digests = [hashlib.sha256(data).digest() for data in raw]
-        columns = {name: [getattr(document, name) for document in self.documents] for name in COLUMNS}
-        parquet.write_table(pyarrow.table(columns, schema=schema()), folder / "documents.parquet", compression="lz4")
+        parquet.write_table(table_of(self.documents), folder / "documents.parquet", compression="lz4")
         arrays: dict[str, NDArray[Any]] = {
             "fingerprints": _rows_of([fingerprint(text) for text in texts]),
             "digests": _rows_of(digests),
             "characters": np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)),
             "bytes": np.fromiter(map(len, raw), dtype=np.int64, count=len(raw)),
         }
+        if self.settings.paragraphs:
+            found = paragraphs(texts)
+            arrays |= {"paragraph_marks": found.marks, "paragraph_offsets": found.offsets}
         for name, values in arrays.items():
             np.save(folder / f"{name}.npy", values, allow_pickle=False)
         sketch(texts).save(folder / "sketch")

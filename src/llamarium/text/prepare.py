@@ -29,16 +29,16 @@ from numpy.typing import NDArray
 from llamarium.ground import progress, registry
 from llamarium.ground.errors import BadFileError, ExistsError, UsageError
 from llamarium.ground.files import disk_errors, write_text
-from llamarium.text.corpus import SPLITS, Side, is_corpus, require_pyarrow, write_sides
-from llamarium.text.deduplicate import first_of
-from llamarium.text.document import read_documents, readers
+from llamarium.text.corpus import SPLITS, Side, is_corpus, require_pyarrow, table_of, write_sides
+from llamarium.text.deduplicate import Paragraphs, first_of, repeated_paragraphs, without_paragraphs
+from llamarium.text.document import Document, read_documents, readers
 from llamarium.text.engine import Options
 from llamarium.text.leaks import holding, leaking
 from llamarium.text.near import near_duplicates
 from llamarium.text.partition import EXAMPLE_CHARACTERS, NUM_EXAMPLES, PLAN, QUALITY, Part, Settings, is_done, plan
 from llamarium.text.quality import Quality, train
 from llamarium.text.report import REASONS, BadFile, Copies, Example, Leak, PrepareReport, page
-from llamarium.text.shingles import Shingles, shingles
+from llamarium.text.shingles import Shingles, offsets_of, shingles
 from llamarium.text.sources import SourceFile, list_files
 from llamarium.text.split import VALID_SHARE, Split, sampled, split
 
@@ -46,8 +46,8 @@ ENGINES = "llamarium.text.engine"
 MOST_SAID = 20
 NUM_COPIES = 10
 ALWAYS_SAID = ("duplicate_exact", "duplicate_near")
-KEPT, EXACT, NEAR, IN_EVALUATION, IN_TRAINING = range(5)  # what became of a document that cleaning left
-VERDICTS = ("", "duplicate_exact", "duplicate_near", "leak_evaluation", "leak_validation")
+KEPT, EXACT, NEAR, IN_EVALUATION, IN_TRAINING, PARAGRAPHS = range(6)  # what became of a document that cleaning left
+VERDICTS = ("", "duplicate_exact", "duplicate_near", "leak_evaluation", "leak_validation", "duplicate_paragraphs")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def prepare(
             told.append(_Report(found, verdicts, copies, chosen, judges).made(tuple(names), sides))
             return told[0].details(), page(told[0])
 
-        write_sides(out, {side: _rows(found, mask) for side, mask in chosen.sides(verdicts).items()}, report=tell, replace=may_replace)
+        repeated = _repeated(found, verdicts) if settings.paragraphs else None
+        sides = {side: _rows(found, mask, repeated, verdicts) for side, mask in chosen.sides(verdicts).items()}
+        write_sides(out, sides, report=tell, replace=may_replace)
     except BadFileError:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -264,13 +266,47 @@ def _choose(found: _Found, verdicts: NDArray[np.uint8], valid_share: float) -> t
     return _Choice(chosen, valid, len(leaks) / max(1, len(chosen.valid))), verdicts
 
 
-def _rows(found: _Found, mask: NDArray[np.bool_]) -> Iterator[Any]:
-    """Tables of the documents in `mask`, part by part."""
+def _repeated(found: _Found, verdicts: NDArray[np.uint8]) -> dict[int, NDArray[np.bool_]]:
+    """For each document that stays and repeats long paragraphs of earlier ones that stay, which of its long paragraphs those are."""
+    rows, kept = [], []
+    for part, start in zip(found.parts, found.starts[:-1].tolist(), strict=True):
+        its = part.paragraphs()
+        stays = np.flatnonzero(verdicts[start : start + len(part)] == KEPT)
+        sizes = np.diff(its.offsets)[stays]
+        marks = [its.marks[its.offsets[row] : its.offsets[row + 1]] for row in stays.tolist()]
+        kept.append(Paragraphs(np.concatenate([np.empty(0, dtype=np.uint64), *marks]), offsets_of(sizes)))
+        rows.append((start + stays).tolist())
+    repeated: dict[int, NDArray[np.bool_]] = {}
+    for its, marked, numbers in zip(kept, repeated_paragraphs(kept), rows, strict=True):
+        for row, (start, end) in zip(numbers, itertools.pairwise(its.offsets.tolist()), strict=True):
+            if marked[start:end].any():
+                repeated[row] = marked[start:end]
+    return repeated
+
+
+def _rows(
+    found: _Found, mask: NDArray[np.bool_], repeated: Mapping[int, NDArray[np.bool_]] | None, verdicts: NDArray[np.uint8]
+) -> Iterator[Any]:
+    """Tables of the documents in `mask`, part by part. A document of which repeated paragraphs leave nothing gets its verdict."""
     import pyarrow
 
     for part, (start, end) in zip(found.parts, itertools.pairwise(found.starts.tolist()), strict=True):
         if mask[start:end].any():
-            yield part.table().filter(pyarrow.array(mask[start:end]))
+            table = part.table().filter(pyarrow.array(mask[start:end]))
+            rows = (start + np.flatnonzero(mask[start:end])).tolist()
+            yield _without(table, rows, repeated, verdicts) if repeated else table
+
+
+def _without(table: Any, rows: Sequence[int], repeated: Mapping[int, NDArray[np.bool_]], verdicts: NDArray[np.uint8]) -> Any:
+    """A table whose documents, the `rows` of the corpus, have lost their repeated paragraphs."""
+    documents = []
+    for row, its in zip(rows, table.to_pylist(), strict=True):
+        text = without_paragraphs(its["text"], repeated[row]).strip("\n") if row in repeated else its["text"]
+        if not text.strip():
+            verdicts[row] = PARAGRAPHS
+            continue
+        documents.append(Document(text, its["source"], its["language"]))
+    return table_of(documents)
 
 
 @dataclass(frozen=True)
@@ -286,7 +322,7 @@ class _Report:
     def made(self, names: tuple[str, ...], sides: Mapping[str, Side]) -> PrepareReport:
         """The report, but for the time that all of it took."""
         found, kept = self.found, self.verdicts == KEPT
-        late = {VERDICTS[verdict]: self.verdicts == verdict for verdict in range(EXACT, IN_TRAINING + 1)}
+        late = {VERDICTS[verdict]: self.verdicts == verdict for verdict in range(EXACT, PARAGRAPHS + 1)}
         dropped = found.counts("dropped")
         characters = found.counts("dropped_characters")
         for reason, mask in late.items():
@@ -335,7 +371,7 @@ class _Report:
 
     def _same_as(self, row: int) -> str | None:
         verdict = self.verdicts[row]
-        if verdict == IN_TRAINING:
+        if verdict in (IN_TRAINING, PARAGRAPHS):
             return None
         return self.judges.sources[self.copies[row]] if verdict == IN_EVALUATION else self.found.document(int(self.copies[row]))[0]
 
@@ -408,7 +444,7 @@ def _require_good(where: str, files: Sequence[SourceFile], found: _Found, *, str
 
 def _why(found: _Found, verdicts: NDArray[Any]) -> str:
     counts = found.counts("dropped")
-    counts.update({VERDICTS[verdict]: int((verdicts == verdict).sum()) for verdict in range(EXACT, IN_TRAINING + 1)})
+    counts.update({VERDICTS[verdict]: int((verdicts == verdict).sum()) for verdict in range(EXACT, PARAGRAPHS + 1)})
     return ", ".join(f"{reason} {count}" for reason, count in _in_order(counts).items() if count) or "no text in them"
 
 

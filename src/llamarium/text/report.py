@@ -29,6 +29,7 @@ REASONS = {
     "duplicate_exact": "the words of an earlier document, but for case and spacing",
     "duplicate_near": "nearly the words of another document, of which the longest stays",
     "leak_evaluation": "holds more than half of a text that is to judge models",
+    "duplicate_paragraphs": "nothing but paragraphs of earlier documents",
     "leak_validation": "was to validate, and more than half of it stands in the training text",
 }
 CHANGES = clean.CHANGES
