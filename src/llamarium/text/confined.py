@@ -1,6 +1,6 @@
 """Confinement: formats that strangers can make harmful are parsed in a child process with limits.
 
-Takes: the name of a reader, and a file.
+Takes: the module name of a reader, and a file.
 Gives: what the reader finds, or `BadFileError` that says which limit was met; the child may die of it, this process does not.
 Does not know: formats, or what a piece is.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import importlib
 import json
 import logging
 import math
@@ -30,10 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from llamarium.ground import errors, registry
+from llamarium.ground import errors
 from llamarium.ground.errors import BadFileError, LlamariumError
 
-FOLDER = "llamarium.text.read"
 SLOWEST = 128 << 10  # bytes a second: a book of a thousand pages in 5 MB gets 40 s
 LONGEST = 300.0  # seconds
 CODE = 64 << 20  # bytes of programs and libraries in memory, which the kernel does not count as data
@@ -64,7 +64,7 @@ class Found:
 
 
 def read(path: Path, *, reader: str, limits: Limits) -> list[Found]:
-    """All that ``llamarium.text.read.<reader>`` finds in `path`, read in a child.
+    """All that the module `reader` (such as ``llamarium.text.read.pdf``) finds in `path`, read in a child.
 
     `BadFileError` where the file is bad, needs more than `limits`, or ends the child; what else the reader raises, comes in the same words.
     """
@@ -276,7 +276,7 @@ def _read(request: dict[str, Any], answers: BinaryIO) -> None:
     except OSError as error:
         raise BadFileError(shown, f"cannot be opened ({error.strerror}).") from error
     left = request["text"]
-    for piece in registry.find(FOLDER, request["reader"]).read(data, path=shown):
+    for piece in importlib.import_module(request["reader"]).read(data, path=shown):
         raw = piece.text.encode("utf-8", "surrogatepass")
         left -= len(raw)
         if left < 0:

@@ -154,7 +154,7 @@ def reader_of(path: Path) -> Reader:
 def readers() -> dict[str, Reader]:
     """The reader of each suffix (lower case, with its dot), from the modules in ``llamarium.text.read``."""
     found: dict[str, Reader] = {}
-    for module in _modules().values():
+    for module in _modules():
         for suffix in module.SUFFIXES:
             assert suffix not in found, f"two readers for {suffix}"
             found[suffix] = module.read
@@ -163,13 +163,13 @@ def readers() -> dict[str, Reader]:
 
 @functools.cache
 def _confined() -> dict[str, str]:
-    """The names of the readers that run in a child process, by suffix."""
-    return {suffix: name for name, module in _modules().items() if getattr(module, "CONFINED", False) for suffix in module.SUFFIXES}
+    """The modules of the readers that run in a child process, by suffix."""
+    return {suffix: module.__name__ for module in _modules() if getattr(module, "CONFINED", False) for suffix in module.SUFFIXES}
 
 
 @functools.cache
-def _modules() -> dict[str, ModuleType]:
-    return {name: registry.find("llamarium.text.read", name) for name in registry.names("llamarium.text.read")}
+def _modules() -> tuple[ModuleType, ...]:
+    return tuple(registry.find("llamarium.text.read", name) for name in registry.names("llamarium.text.read"))
 
 
 def _normal(piece: Piece) -> Piece:
