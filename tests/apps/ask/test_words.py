@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from llamarium.apps.ask import words as module
 from llamarium.apps.ask.index import _TABLES
-from llamarium.apps.ask.words import LONGEST_TERM, held_in, question_words, search_terms, terms_of, words
+from llamarium.apps.ask.words import LONGEST_TERM, folded_characters, held_in, question_words, search_terms, terms_of, words
 
 
 @pytest.mark.parametrize(
@@ -24,9 +25,10 @@ from llamarium.apps.ask.words import LONGEST_TERM, held_in, question_words, sear
         ("Python's", {"python"}),
         ("C++ or C#", {"c++", "or", "c#", "c"}),
         ("generators", {"generat"}),
-        ("模型训练", {"模型", "型训", "训练", "练"}),
-        ("用GPU训练", {"用", "gpu", "训练", "练"}),
-        ("ひらがな", {"ひら", "らが", "がな", "な"}),
+        ("模型训练", {"模型", "型训", "训练", "模", "型", "训", "练"}),
+        ("模型訓練", {"模型", "型训", "训练", "模", "型", "训", "练"}),
+        ("用GPU训练", {"用", "gpu", "训练", "训", "练"}),
+        ("ひらがな", {"ひら", "らが", "がな", "ひ", "ら", "が", "な"}),
         ("", set()),
         ("... --- ***", set()),
     ],
@@ -58,6 +60,23 @@ def test_the_index_takes_every_term_as_it_is(text: str) -> None:
     indexed = {term for (term,) in connection.execute("SELECT term FROM vocabulary")}
     connection.close()
     assert indexed == terms_of(text)
+
+
+@given(st.text(st.sampled_from("訓練训练ＡＢ　a龍颱風臺")))
+def test_folding_keeps_every_character_at_its_place(text: str) -> None:
+    folded = folded_characters(text)
+    assert len(folded) == len(text)
+    assert folded_characters(folded) == folded
+    assert terms_of(folded) == terms_of(text)
+
+
+def test_traditional_characters_are_folded_as_opencc_folds_them() -> None:
+    opencc = pytest.importorskip("opencc")
+    convert = opencc.OpenCC("t2s").convert
+    table = {chr(old): chr(new) for old, new in module._folding().items() if old < 0xFF01 and old != 0x3000}
+    assert len(table) > 2_000
+    wrong = [old for old, new in table.items() if convert(old) != new]
+    assert not wrong
 
 
 def test_sqlites_own_tokenizers_would_miss_words_of_two_characters() -> None:

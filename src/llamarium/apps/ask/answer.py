@@ -157,7 +157,7 @@ def _weights(index: Index, asked: Question) -> dict[Wanted, float]:
 
     def frequency(wanted: Wanted) -> int:
         if wanted not in frequencies:
-            frequencies[wanted] = max(index.num_passages_with(term, beginning=wanted.beginning) for term in wanted.terms)
+            frequencies[wanted] = max(index.num_passages_with(term, beginning=False) for term in wanted.terms)
         return frequencies[wanted]
 
     weights = {}
@@ -166,7 +166,7 @@ def _weights(index: Index, asked: Question) -> dict[Wanted, float]:
             # 做 in 做豆腐: its pair is no word, and the characters around it belong to words that are known. Then it is one by itself.
             neighbours = [other for other in asked.wanted if other != wanted and not set(other.terms).isdisjoint(wanted.terms)]
             if all(map(frequency, neighbours)):
-                wanted = Wanted((wanted.character,), character=wanted.character, beginning=True)
+                wanted = Wanted((wanted.character,), character=wanted.character)
         num = frequency(wanted)
         rarity = math.log(1 + (max(index.num_passages, FEWEST_PASSAGES) - num + 0.5) / (num + 0.5))
         # A Chinese word has two characters, and each of them is asked for.

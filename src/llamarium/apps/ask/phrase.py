@@ -73,7 +73,7 @@ def _facts(text: str) -> set[str]:
     facts = set(_NUMBER.findall(text))
     for number, word in enumerate(words(text)):
         written = text[word.start : word.end]
-        is_name = (number > 0 and written[0].isupper()) or len(word.terms) > 1 or any(c.isdigit() for c in written)
+        is_name = (number > 0 and written[0].isupper()) or (len(word.terms) > 1 and written.isascii()) or any(c.isdigit() for c in written)
         if is_name or written.lower() in _NUMBER_WORDS:
             facts.add(word.terms[0])
     return facts

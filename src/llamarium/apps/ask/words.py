@@ -4,11 +4,11 @@ Takes: a text in any language, best known for English and Chinese.
 Gives: words with their places and search terms; for a question, which of them it is about.
 Does not know: how terms are stored or weighed.
 
-Chinese has no spaces, so a run of its characters becomes overlapping pairs (模型训练: 模型 型训 训练) and its last character;
-a single character of a question is then the beginning of a term. English words become their stems (Porter's second
+Chinese has no spaces, so a run of its characters becomes overlapping pairs (模型训练: 模型 型训 训练) and single characters: pairs
+find what is meant, characters what is said in other words (摔伤, 受伤). English words become their stems (Porter's second
 algorithm, snowballstemmer), with case, accents and full-width forms folded. What is put together (``asyncio.gather``,
 ``read_text``, ``StopIteration``, ``--resume``, ``3.14``) is a term as a whole, and its parts are terms too. Traditional
-and simplified characters are not folded into each other: that takes a table that is not here.
+characters are folded into simplified ones, one for one, by a table that comes along (traditional.txt).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import snowballstemmer
 
@@ -35,8 +36,8 @@ _WORD = re.compile(
 _DENSE_CHARACTER = re.compile(f"[{_DENSE}]")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\da-zA-Z_]+")
 _SUFFIX = re.compile(r"['’](?:s|t|re|ve|ll|d|m)$", re.IGNORECASE)
-# One character for one, so that places stay what they are.
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+_TRADITIONAL = Path(__file__).with_name("traditional.txt")
 
 _stemmer = snowballstemmer.stemmer("english")
 _stemming = threading.Lock()  # the stemmer keeps the word it works on
@@ -77,37 +78,60 @@ class Word:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Something that a question is about: a text has it if it has one of `terms`, or one that begins so (`beginning`).
+    """Something that a question is about: a text has it if it has one of `terms`.
 
     `character`: the Chinese character that is asked for, where it is one; `terms` are then the pairs that it is in.
+    `others`: what else it may be called, each as terms that a text must have together. `places`: where the question has it.
     """
 
     terms: tuple[str, ...]
-    beginning: bool = False
     character: str = ""
+    others: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
+    places: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a question is about, and what it is searched by: single terms, beginnings of terms, pairs of neighbours."""
+    """What a question is about, and what it is searched by: terms, the single characters of Chinese last, and pairs of neighbours.
+
+    `hints`: what an answer is likely to say, such as a price where it is asked how much; asked for by no word of its own.
+    `beginnings`: always empty, since single characters are terms.
+    """
 
     wanted: tuple[Wanted, ...]
     terms: tuple[str, ...]
-    beginnings: tuple[str, ...]
-    pairs: tuple[tuple[str, str], ...]
+    beginnings: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    hints: tuple[tuple[str, ...], ...] = ()
+
+
+def folded_characters(text: str) -> str:
+    """Full-width forms as ASCII, traditional characters as simplified ones; every character stays at its place.
+
+    >>> folded_characters("ＬＬＭ　訓練資料")
+    'LLM 训练资料'
+    """
+    return text if text.isascii() else text.translate(_folding())
+
+
+@functools.cache
+def _folding() -> dict[int, int]:
+    lines = [line for line in _TRADITIONAL.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return _HALF_WIDTH | {ord(old): ord(new) for i in range(0, len(lines), 2) for old, new in zip(lines[i], lines[i + 1], strict=True)}
 
 
 def words(text: str) -> Iterator[Word]:
     """The words of `text` in order, without overlap but for the pairs of Chinese.
 
     >>> [word.terms for word in words("read_text 读取文件")]
-    [('read_text', 'read', 'text'), ('读取',), ('取文',), ('文件',), ('件',)]
+    [('read_text', 'read', 'text'), ('读取', '读'), ('取文', '取'), ('文件', '文'), ('件',)]
     """
-    folded = text.translate(_HALF_WIDTH)
+    folded = folded_characters(text)
     for match in _WORD.finditer(folded):
         start, end = match.span()
         if match.lastgroup == "dense":
-            yield from (Word(place, min(place + 2, end), (folded[place : min(place + 2, end)],)) for place in range(start, end))
+            yield from (Word(place, place + 2, (folded[place : place + 2], folded[place])) for place in range(start, end - 1))
+            yield Word(end - 1, end, (folded[end - 1],))
         else:
             yield Word(start, end, _terms(match[0][:LONGEST_WORD]))
 
@@ -152,7 +176,7 @@ def stem(word: str) -> str:
 
 def held_in(wanted: Iterable[Wanted], terms: Set[str]) -> set[Wanted]:
     """What of `wanted` a text has that has `terms`."""
-    return {w for w in wanted if not terms.isdisjoint(w.terms) or (w.beginning and any(t.startswith(w.terms) for t in terms))}
+    return {w for w in wanted if not terms.isdisjoint(w.terms)}
 
 
 def question_words(question: str) -> Question:
@@ -160,29 +184,36 @@ def question_words(question: str) -> Question:
 
     >>> [wanted.terms for wanted in question_words("What does json.dumps do?").wanted]
     [('json',), ('dump',)]
-    >>> question_words("豆腐怎么做？").terms, question_words("豆腐怎么做？").beginnings
-    (('豆腐',), ('做',))
+    >>> question_words("豆腐怎么做？").terms
+    ('豆腐', '豆', '腐', '做')
     """
-    question = question.translate(_HALF_WIDTH)
-    # Question words give way to spaces, as many as they have characters: Chinese ones stand next to what is asked about.
-    bare = _CHINESE_QUESTION_WORDS.sub(lambda match: " " * len(match[0]), question)
-    for text, stop_words in ((bare, STOP_WORDS), (question, frozenset[str]())):
+    question = folded_characters(question)
+    for text, stop_words in ((without_question_words(question), STOP_WORDS), (question, frozenset[str]())):
         found = _question_words(text, stop_words)
         if found.wanted:
             break
     return found
 
 
+def without_question_words(question: str) -> str:
+    """Question words give way to spaces, as many as they have characters: Chinese ones stand next to what is asked about."""
+    return _CHINESE_QUESTION_WORDS.sub(lambda match: " " * len(match[0]), question)
+
+
 def _question_words(question: str, stop_words: frozenset[str]) -> Question:
-    wanted: list[Wanted] = []
+    places: dict[Wanted, list[int]] = {}
     terms: list[str] = []
-    beginnings: list[str] = []
+    characters: list[str] = []
     pairs: list[tuple[str, str]] = []
     previous: Word | None = None
     previous_counts = False
     for word in words(question):
         if _DENSE_CHARACTER.match(question, word.start):
-            _add_dense(question, word, wanted, terms, beginnings, weak=_WEAK if stop_words else frozenset())
+            terms += word.terms[:-1]
+            character = word.terms[-1]
+            if not (stop_words and character in _WEAK):
+                characters.append(character)
+                places.setdefault(Wanted(_pairs_around(question, word), character), []).append(word.start)
             previous = None
             continue
         quoted = word.start > 0 and question[word.start - 1] in _OPENING_QUOTES
@@ -192,26 +223,21 @@ def _question_words(question: str, stop_words: frozenset[str]) -> Question:
             # A number is itself or nothing; of a name, each part may be met on its own.
             parts = word.terms[1:] if len(word.terms) > 1 and not any(c.isdigit() for c in word.terms[0]) else word.terms[:1]
             if quoted or folded not in WEAK_WORDS or not stop_words:
-                wanted += [Wanted((part,)) for part in parts]
+                for part in parts:
+                    places.setdefault(Wanted((part,)), []).append(word.start)
             terms += word.terms
         if previous and (counts or previous_counts) and len(word.terms) == len(previous.terms) == 1:
             pairs.append((previous.terms[0], word.terms[0]))
         previous, previous_counts = word, counts
-    return Question(*(tuple(dict.fromkeys(found)) for found in (wanted, terms, beginnings, pairs)))  # type: ignore[arg-type]
+    return Question(
+        wanted=tuple(replace(wanted, places=tuple(found)) for wanted, found in places.items()),
+        terms=tuple(dict.fromkeys([*terms, *characters])),
+        pairs=tuple(dict.fromkeys(pairs)),
+    )
 
 
-def _add_dense(question: str, word: Word, wanted: list[Wanted], terms: list[str], beginnings: list[str], *, weak: frozenset[str]) -> None:
-    """What one character of a Chinese run, and the pairs it is in, ask for."""
-    character = question[word.start]
+def _pairs_around(question: str, word: Word) -> tuple[str, ...]:
+    """The pairs that the first character of `word` is in; the character itself where it stands alone."""
     before = question[word.start - 1 : word.start + 1] if word.start and _DENSE_CHARACTER.match(question, word.start - 1) else ""
-    after = word.terms[0] if len(word.terms[0]) == 2 else ""
-    around = tuple(pair for pair in (before, after) if pair)
-    if after:
-        terms.append(after)
-    if character in weak:
-        return
-    if around:
-        wanted.append(Wanted(around, character=character))
-    else:
-        beginnings.append(character)
-        wanted.append(Wanted((character,), beginning=True, character=character))
+    after = word.terms[0] if len(word.terms) == 2 else ""
+    return tuple(pair for pair in (before, after) if pair) or word.terms[-1:]
