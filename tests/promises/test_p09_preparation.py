@@ -146,6 +146,49 @@ def test_control_workers_that_always_die_end_the_work_and_leave_what_is_done(
     assert not [process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE]
 
 
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_without_room_loses_nothing(tmp_path: Path, workers: int) -> None:
+    pytest.importorskip("resource")
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    source = random.Random(0)
+    for number in range(8):  # Chinese, whose language is told without py3langid: that unpacks a file of its own
+        text = "".join(source.choices([chr(0x4E00 + code) for code in range(3000)], k=9_000))
+        (docs / f"{number}.txt").write_text(text, encoding="utf-8")
+    script = LIMITED + KILLED.replace("workers=1", f"workers={workers}").replace(
+        "prepare.prepare(", "from llamarium.cli.main import _show\nfrom llamarium.ground.errors import ResourceError\ntry: prepare.prepare("
+    )
+    script += "except ResourceError as error: sys.exit(_show(error))"
+    ended = subprocess.run([sys.executable, "-c", script, str(docs), str(tmp_path / "corpus")], check=False, capture_output=True, text=True)
+    assert ended.returncode == 4, ended.stderr
+    assert "could not be written" in ended.stderr
+    assert "Free some space" in ended.stderr
+    assert not (tmp_path / "corpus").exists()
+    assert made(docs, tmp_path / "corpus", options=Options(workers=1)) == made(docs, tmp_path / "whole", options=Options(workers=1))
+
+
+def test_ctrl_c_keeps_what_is_done(docs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    interrupt = """
+import os, signal
+seen = []
+def reached(name):
+    seen.append(name)
+    if seen.count("after-part") == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+partition.reached = reached
+prepare.prepare("""
+    script = KILLED.replace("prepare.prepare(", interrupt)
+    ended = subprocess.run([sys.executable, "-c", script, str(docs), str(out)], check=False, capture_output=True, text=True)
+    assert "KeyboardInterrupt" in ended.stderr
+    assert not out.exists()
+    assert len(list((tmp_path / ".corpus.preparing").glob("part-*/manifest.json"))) >= 2
+    assert made(docs, out, options=Options(workers=1)) == made(docs, tmp_path / "whole", options=Options(workers=1))
+
+
 @pytest.mark.slow
 def test_a_local_ray_makes_the_same_bytes(docs: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")

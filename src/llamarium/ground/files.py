@@ -66,6 +66,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             # What is written in Rust (safetensors, tokenizers) has errors of its own, with the number in their text.
             match = re.search(r"\(os error (\d+)\)", str(error))
             number = int(match[1]) if match else None
+            if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # numpy, which does not tell the number
+                number = errno.ENOSPC
         if number not in NO_ROOM:
             raise
         raise ResourceError(

@@ -120,6 +120,9 @@ def prepare(
     except BadFileError:
         shutil.rmtree(work, ignore_errors=True)
         raise
+    except KeyboardInterrupt:
+        progress.say("What is done is kept; the same command goes on.")
+        raise
     shutil.rmtree(work, ignore_errors=True)
     return replace(told[0], seconds=round(time.monotonic() - start, 3))
 

@@ -17,6 +17,7 @@ import os
 import selectors
 import subprocess
 import sys
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -93,6 +94,9 @@ class _Pool:
             self.died(worker, number)
             return
         answer = json.loads(line)
+        if "fault" in answer:
+            self.release(worker)
+            raise RuntimeError(f"A worker failed:\n{answer['fault']}")
         if "error" in answer:
             self.release(worker)
             raise _error(answer["error"])
@@ -133,6 +137,8 @@ def work(folder: Path, numbers: Iterator[str], answers: Any) -> None:
             answer: dict[str, Any] = {"done": int(line)}
         except LlamariumError as error:
             answer = {"error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
+        except Exception:  # a fault of ours: who started the work shall see it, and not take it for a worker that was killed
+            answer = {"fault": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
