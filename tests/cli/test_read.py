@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.text import files
 
 from llamarium.cli.main import run
 from llamarium.text.document import read
@@ -45,3 +46,11 @@ def test_errors(name: str, data: bytes | None, code: int, tmp_path: Path, capsys
     assert captured.out == ""
     assert captured.err.startswith(f"error: {path}")
     assert "Traceback" not in captured.err
+
+
+def test_what_is_left_out_is_talk(tmp_path: Path, capsys: pytest.CaptureFixture[str], said: list[str]) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(files.archive({"good.txt": "羊驼", "bad.json": "{", "book.pdf": files.pdf(["One.", "Two."])}))
+    assert run(["read", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"text": "羊驼\n\nOne.\n\nTwo.", "document": "a.zip", "pages": [4, 10]}
+    assert said == ["left out: bad.json: line 1 is not valid JSON (Expecting property name enclosed in double quotes, column 2)."]

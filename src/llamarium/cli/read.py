@@ -16,9 +16,14 @@ def command(
     json: Json = False,
 ) -> None:
     """Print the text of a file, as citations count it: nothing added, no line end at the end but its own."""
-    from llamarium.text.document import read
+    from llamarium.ground import progress
+    from llamarium.text.document import join, read_pieces
 
-    document = read(file)
+    pieces = read_pieces(file)
+    document = join(pieces, path=file)
+    for piece in pieces:
+        if piece.problem:
+            progress.say(f"left out: {piece.member or file.name}: {piece.problem}")
     if json:
         print_json({"text": document.text, "document": document.source, "pages": list(document.pages)})
     else:
