@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamarium.text import deduplicate
-from llamarium.text.deduplicate import Seen, fingerprint, first_of, paragraphs, repeated_paragraphs, without_paragraphs
+from llamarium.text.deduplicate import fingerprint, first_of, paragraphs, repeated_paragraphs, without_paragraphs
 
 LONG = [f"Paragraph {number}. " + "The llama eats the grass of the high plains. " * 5 for number in range(4)]
 
@@ -29,16 +29,6 @@ def test_long_and_short_texts_lose_the_same_spaces(text: str, repeat: int) -> No
 def test_every_space_is_known() -> None:
     spaces = {code for code in map(chr, range(sys.maxunicode + 1)) if code.isspace()}
     assert spaces == {*deduplicate._SPACES, " "}
-
-
-def test_the_first_copy_is_named() -> None:
-    seen = Seen()
-    assert [seen.before(text, source) for text, source in [("One", "a"), ("Two", "b"), ("ONE", "c"), ("one ", "a")]] == [
-        None,
-        None,
-        "a",
-        "a",
-    ]
 
 
 @given(st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=5), st.booleans())

@@ -111,26 +111,6 @@ def without_paragraphs(text: str, repeated: Sequence[bool] | Bools) -> str:
     return "".join(blank + part for blank, part in kept)[len(kept[0][0]) :] if kept else ""
 
 
-class Seen:
-    """Remembers the fingerprint of each text and where it was first.
-
-    >>> seen = Seen()
-    >>> seen.before("羊驼 吃草", "a.txt"), seen.before("羊驼　吃草", "b.txt"), seen.before("It eats.", "c.txt")
-    (None, 'a.txt', None)
-    """
-
-    def __init__(self) -> None:
-        self._first: dict[bytes, str] = {}
-
-    def before(self, text: str, source: str) -> str | None:
-        """The source of the first text like this one, or None if this is it."""
-        mark = fingerprint(text)
-        if mark in self._first:
-            return self._first[mark]
-        self._first[mark] = source
-        return None
-
-
 def _plain(text: str) -> str:
     """The text with every run of white space made one space, and none at its ends."""
     if len(text) < _LONG:
