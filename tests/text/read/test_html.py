@@ -121,6 +121,13 @@ def test_a_note_in_a_sidebar_stays_and_links_in_one_go() -> None:
     assert extract('<div class="nav"><h1>Title</h1>' + page + "</div>").startswith("Title")  # a badly named page is a page
 
 
+def test_a_table_of_data_stays_though_its_cells_are_links() -> None:
+    table = "<table><tr><th>Package<th>Size<tr><td><a href=1>desktop-environment</a><td>9<tr><td><a href=2>window-manager</a><td>7</table>"
+    page = "<p>" + "Long words of the page itself. " * 20 + "</p>"
+    assert extract(page + table).endswith("Package | Size\ndesktop-environment | 9\nwindow-manager | 7")
+    assert "desktop" not in extract(page + table.replace("th>", "td>"))
+
+
 def test_depth_costs_structure_not_text() -> None:
     words = [f"w{number}" for number in range(3000)]
     text = extract("".join(f"<div><font><p>{word}" for word in words))
