@@ -114,6 +114,21 @@ CASES = {
             b"x" * 2_000_000,
         ),
     ),
+    "csv": Case(
+        good='text,label\r\n"One, ""llama"".\nTwo.",1\r\n\r\n羊驼,0\r\n'.encode(),
+        texts=['One, "llama".\nTwo.', "羊驼"],
+        broken=b'text,label\n"One,1\nTwo,2\n',
+        says="line 2 opens a quoted field that never ends",
+        hostile=(
+            b'text,n\n"' + b"x" * 50_000_000 + b'",1\n',
+            b'text,n\n"' + b"x\n" * 2_000_000 + b'",1\n',
+            b"," * 5_000_000,
+            b'"' * 3_000_000,
+            b"\n" * 3_000_000,
+            b'a,b\n"' * 200_000,
+            b"a\r" * 150_000,
+        ),
+    ),
     "html": Case(
         good="<nav><a href=/>Home</a></nav><h1>One</h1><p>A <b>llama</b>.<ul><li>羊驼<li>Alpaca</ul>".encode(),
         texts=["One\n\nA llama.\n\n- 羊驼\n- Alpaca"],
