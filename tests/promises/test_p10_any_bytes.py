@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llamarium.ground.errors import BadFileError
 from llamarium.tokens import tokenizer as module
 from llamarium.tokens.tokenizer import Tokenizer
-from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer, train_bpe
+from llamarium.tokens.train import bytes_tokenizer, characters_tokenizer, train_bpe, train_unigram
 
 TEXTS = [
     "The llama reads what it is given.",
@@ -21,6 +21,7 @@ TEXTS = [
 ]
 TOKENIZERS = {
     "byte-level BPE": train_bpe(TEXTS * 4, vocab_size=360),
+    "byte-level Unigram": train_unigram(TEXTS * 4, vocab_size=300),
     "bytes": bytes_tokenizer(),
     "characters": characters_tokenizer(TEXTS),
 }

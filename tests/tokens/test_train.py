@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+
 import pytest
 
 from llamarium.ground.errors import UsageError
-from llamarium.tokens.train import SMALLEST, SPECIALS, bytes_tokenizer, characters_tokenizer, train_bpe
+from llamarium.tokens import train as module
+from llamarium.tokens.tokenizer import Tokenizer
+from llamarium.tokens.train import (
+    LARGEST,
+    SMALLEST,
+    SPECIALS,
+    bytes_tokenizer,
+    characters_tokenizer,
+    train,
+    train_bpe,
+    train_unigram,
+)
 
 TEXTS = ["the cat and the hat and the bat that sat", "羊驼读文本，文本被羊驼读。", "1234567 numbers"] * 5
 
@@ -28,8 +45,11 @@ def test_training_is_the_same_every_time() -> None:
 
 
 def test_a_vocabulary_too_small_for_the_bytes_is_refused() -> None:
-    with pytest.raises(UsageError, match=f"at least {SMALLEST} tokens, not {SMALLEST - 1}"):
-        train_bpe(TEXTS, vocab_size=SMALLEST - 1)
+    for learn in (train_bpe, train_unigram):
+        with pytest.raises(UsageError, match=f"at least {SMALLEST} tokens, not {SMALLEST - 1}"):
+            learn(TEXTS, vocab_size=SMALLEST - 1)
+        with pytest.raises(UsageError, match="larger than any"):
+            learn(TEXTS, vocab_size=LARGEST + 1)
 
 
 def test_texts_that_are_no_unicode_are_learnt_from_all_the_same() -> None:
@@ -40,11 +60,11 @@ def test_texts_that_are_no_unicode_are_learnt_from_all_the_same() -> None:
     assert tokenizer.vocab_size == len(SPECIALS) + 256 + 2
 
 
-@pytest.mark.parametrize("tokenizer", [train_bpe(TEXTS, vocab_size=300), bytes_tokenizer(), characters_tokenizer(TEXTS)])
-def test_each_has_the_tokens_of_documents_and_conversations(tokenizer: object) -> None:
-    from llamarium.tokens.tokenizer import Tokenizer
-
-    assert isinstance(tokenizer, Tokenizer)
+@pytest.mark.parametrize(
+    "tokenizer",
+    [train_bpe(TEXTS, vocab_size=300), train_unigram(TEXTS, vocab_size=280), bytes_tokenizer(), characters_tokenizer(TEXTS)],
+)
+def test_each_has_the_tokens_of_documents_and_conversations(tokenizer: Tokenizer) -> None:
     assert tuple(tokenizer.specials) == SPECIALS
     assert tokenizer.begin_id == tokenizer.end_id == tokenizer.specials["<|endoftext|>"]
     assert tokenizer.stop_ids == {tokenizer.specials["<|endoftext|>"], tokenizer.specials["<|im_end|>"]}
@@ -67,3 +87,79 @@ def test_characters_are_one_token_each_where_they_were_seen() -> None:
     assert len(tokenizer.encode("驼羊\na")) == 4
     assert len(tokenizer.encode("马")) == 3  # its bytes
     assert tokenizer.decode(tokenizer.encode("马")) == "马"
+
+
+# --- Unigram ---------------------------------------------------------------------------------------------------------
+
+PROSE = [topic[:2000] for _, topic in sorted(topics.items())][:40] + ["羊驼读文本，羊驼吃草。"] * 9
+
+
+def pieces_of(tokenizer: Tokenizer) -> list[str]:
+    return [piece for piece, _ in json.loads(tokenizer.definition)["model"]["vocab"]]
+
+
+def test_unigram_learns_pieces_and_keeps_to_the_size() -> None:
+    tokenizer = train(PROSE, vocab_size=600, kind="unigram")
+    assert tokenizer.vocab_size == 600
+    assert len(tokenizer.encode(" the")) == len(tokenizer.encode("羊驼")) == 1
+    # The library adds up in an order of its own, so the last few pieces are not the same every time.
+    again = train_unigram(PROSE, vocab_size=600)
+    assert len(set(pieces_of(tokenizer)) & set(pieces_of(again))) > 0.97 * 600
+    assert train_unigram(["aaa"], vocab_size=5000).vocab_size < 300
+
+
+def test_unigram_takes_the_most_probable_path() -> None:
+    """Kudo 2018, equation 4: no other way to cut a word has a larger sum of log-probabilities."""
+    tokenizer = train_unigram(PROSE, vocab_size=500)
+    score = dict(json.loads(tokenizer.definition)["model"]["vocab"])
+
+    def best(word: str) -> float:
+        values = [0.0] + [float("-inf")] * len(word)
+        for end in range(1, len(word) + 1):
+            values[end] = max((values[start] + score[word[start:end]] for start in range(end) if word[start:end] in score), default=-1e9)
+        return values[-1]
+
+    names = dict(enumerate(score))
+    for word in ("statement", "evaluates", "expressions", "nonsense"):
+        assert sum(score[names[number]] for number in tokenizer.encode(word)) == pytest.approx(best(word))
+
+
+def test_unigram_without_text_and_a_kind_that_is_none_are_refused() -> None:
+    for texts in ([], ["", ""]):
+        with pytest.raises(UsageError, match="no text"):
+            train_unigram(texts, vocab_size=300)
+    with pytest.raises(UsageError, match="'bqe'") as caught:
+        train(PROSE, vocab_size=300, kind="bqe")
+    assert "bpe" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_transformers_gives_the_same_ids(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = train(PROSE, vocab_size=300, kind=kind)
+    Tokenizer(tokenizer.definition, {**tokenizer.config, "trained_on": {"kind": kind, "bytes": 1}}).save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ["the llama", "羊驼 reads\n\n 12345 👩‍👩‍👧", "", "Ünseen ↗ \x00"]:
+        assert theirs.encode(text, add_special_tokens=False) == tokenizer.encode(text)
+        assert theirs.decode(tokenizer.encode(text)) == text
+
+
+def test_long_learning_says_that_it_goes_on(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it learns, when no text comes any more and the library is silent."""
+    signs = module._signs_of_life
+
+    def slow(texts: Iterator[str], *, trainer: object) -> None:
+        list(texts)
+        time.sleep(0.2)
+
+    class Slow:
+        train_from_iterator = staticmethod(slow)
+
+    monkeypatch.setattr(module, "_signs_of_life", lambda name, *, after: signs(name, after=after, interval=0.02))
+    module._learn(Slow(), ["a"], object(), quiet=False)  # type: ignore[arg-type]
+    assert said
+    assert all(line.startswith("learning pieces: 0 s") for line in said)
+    said.clear()
+    module._learn(Slow(), ["a"], object(), quiet=True)  # type: ignore[arg-type]
+    assert not said
