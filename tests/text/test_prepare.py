@@ -265,7 +265,7 @@ def test_a_validation_document_that_leaks_is_taken_out(tmp_path: Path, monkeypat
             (tmp_path / "docs" / f"{number:02d}-{copy}.txt").write_text(text, encoding="utf-8")
     whole = prepare([tmp_path / "docs"], tmp_path / "whole", wanted=Wanted(near=None))
     assert (whole.leak, whole.leaks) == (0, ())
-    monkeypatch.setattr(module, "sampled", lambda parts: sampled(parts, largest=100))
+    monkeypatch.setattr(module, "sampled", lambda parts, total: sampled(parts, total=total, largest=100))
     report = prepare([tmp_path / "docs"], tmp_path / "corpus", wanted=Wanted(near=None))
     assert report.leak > 0
     assert report.dropped["leak_validation"] == len(report.leaks) > 0

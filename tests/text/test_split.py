@@ -198,7 +198,9 @@ def test_any_texts_can_be_split(texts: list[str]) -> None:
 
 def test_of_many_shingles_the_same_ones_are_looked_at_in_every_text() -> None:
     texts, _ = planted()
-    sample, one_in = sampled([shingles(texts[:50]), shingles(texts[50:])], largest=len(shingles(texts).hashes) // 3)
+    sample, one_in = sampled(
+        [shingles(texts[:50]), shingles(texts[50:])], total=len(shingles(texts).hashes), largest=len(shingles(texts).hashes) // 3
+    )
     assert one_in == 4
     whole = shingles(texts)
     assert 0.8 < 4 * len(sample.hashes) / len(whole.hashes) < 1.2
@@ -214,3 +216,10 @@ def test_choose_takes_whole_groups() -> None:
     groups = np.array([0, 0, *range(2, 52)])
     found = choose(digests(texts), lengths(texts), groups, np.zeros(52, dtype=np.bool_), valid_share=0.3)
     assert (0 in found) == (1 in found)
+
+
+def test_pairs_that_are_counted_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, _ = planted()
+    expected = near_copies(shingles(texts)).tolist()
+    monkeypatch.setattr(splitting, "MOST_PAIRS", 100)
+    assert near_copies(shingles(texts)).tolist() == expected

@@ -63,7 +63,8 @@ class _Wanted:
     """Finds the few hashes that are looked for among very many: a table of bits answers for nearly all that are not."""
 
     def __init__(self, hashes: Hashes) -> None:
-        self.hashes = np.unique(hashes)
+        ascending = np.sort(hashes)
+        self.hashes = ascending[np.concatenate([np.ones(min(1, len(hashes)), dtype=np.bool_), ascending[1:] != ascending[:-1]])]
         bits = max(16, min(27, int(np.ceil(np.log2(max(1, len(self.hashes))))) + 4))
         self._shift = np.uint64(64 - bits)
         self._table = np.zeros(1 << bits, dtype=np.bool_)

@@ -150,18 +150,22 @@ class Part:
     digests: NDArray[np.uint8]
     characters: NDArray[np.int64]
     bytes: NDArray[np.int64]
-    sketch: Sketch
     report: dict[str, Any]
 
     @classmethod
     def open(cls, folder: Path, number: int) -> Part:
-        """Part `number`; its sketch stays on the disk and is mapped into memory."""
+        """Part `number`; its texts and its sketch stay on the disk."""
         here = part_folder(folder, number)
         arrays = {name: np.load(here / f"{name}.npy", allow_pickle=False) for name in ("fingerprints", "digests", "characters", "bytes")}
-        return cls(here, **arrays, sketch=Sketch.open(here / "sketch"), report=read_json(here / "part.json"))
+        return cls(here, **arrays, report=read_json(here / "part.json"))
 
     def __len__(self) -> int:
         return len(self.characters)
+
+    @property
+    def sketch(self) -> Sketch:
+        """Its sketch, opened anew each time: what of a mapped file has been looked at counts as this process's memory while it is open."""
+        return Sketch.open(self.folder / "sketch")
 
     def paragraphs(self) -> Paragraphs:
         """The long paragraphs of its documents; only where the settings asked for them."""

@@ -45,6 +45,7 @@ from llamarium.text.split import VALID_SHARE, Split, sampled, split
 ENGINES = "llamarium.text.engine"
 MOST_SAID = 20
 NUM_COPIES = 10
+MOST_JUDGED = 8_000_000  # shingles of validation documents that are looked for at a time
 ALWAYS_SAID = ("duplicate_exact", "duplicate_near")
 KEPT, EXACT, NEAR, IN_EVALUATION, IN_TRAINING, PARAGRAPHS = range(6)  # what became of a document that cleaning left
 VERDICTS = ("", "duplicate_exact", "duplicate_near", "leak_evaluation", "leak_validation", "duplicate_paragraphs")
@@ -189,6 +190,15 @@ class _Found:
             total.update(part.report[name])
         return total
 
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many shingles each document has."""
+        return np.concatenate([part.sketch.shingles.sizes for part in self.parts])
+
+    def num_shingles(self, mask: NDArray[np.bool_]) -> int:
+        """How many shingles the documents in `mask` have together."""
+        return int(self.sizes[mask].sum())
+
     def shingles(self, mask: NDArray[np.bool_]) -> Iterator[Shingles]:
         """The shingles of the documents in `mask`, part by part."""
         for part, (start, end) in zip(self.parts, itertools.pairwise(self.starts.tolist()), strict=True):
@@ -257,16 +267,27 @@ def _choose(found: _Found, verdicts: NDArray[np.uint8], valid_share: float) -> t
     """Who validates; a validation document that leaks all the same is taken out."""
     kept = verdicts == KEPT
     rows = np.flatnonzero(kept)
-    sample, one_in = sampled(found.shingles(kept))
+    sample, one_in = sampled(found.shingles(kept), total=found.num_shingles(kept))
     chosen = split(sample, found.digests[rows], found.characters[rows], one_in=one_in, valid_share=valid_share)
     del sample
     valid = np.zeros(len(found), dtype=np.bool_)
     valid[rows[chosen.valid]] = True
-    training = (part.hashes for part in found.shingles(kept & ~valid))
-    leaks = np.flatnonzero(valid)[leaking(Shingles.joined(list(found.shingles(valid))), training)]
+    leaks = _leaking(found, valid, kept & ~valid)
     verdicts = verdicts.copy()
     verdicts[leaks] = IN_TRAINING
     return _Choice(chosen, valid, len(leaks) / max(1, len(chosen.valid))), verdicts
+
+
+def _leaking(found: _Found, valid: NDArray[np.bool_], training: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which validation documents leak from all training documents together; so many at a time as memory allows."""
+    rows = np.flatnonzero(valid)
+    leaks = [np.empty(0, dtype=np.int64)]
+    for some in np.array_split(rows, max(1, -(-found.num_shingles(valid) // MOST_JUDGED))):
+        mask = np.zeros(len(found), dtype=np.bool_)
+        mask[some] = True
+        judges = Shingles.joined(found.shingles(mask))
+        leaks.append(some[leaking(judges, (part.hashes for part in found.shingles(training)))])
+    return np.concatenate(leaks)
 
 
 def _repeated(found: _Found, verdicts: NDArray[np.uint8]) -> dict[int, NDArray[np.bool_]]:

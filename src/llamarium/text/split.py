@@ -18,12 +18,13 @@ are 5 characters (Broder, "On the resemblance and containment of documents", 199
 4. **Leak**, measured afterwards, on another path and on all shingles: which validation documents have more than half of
    their shingles in the training text as a whole.
 
-Steps 1 and 2 sort all shingles. Where there are more than 16 million, they look at those alone whose hash is small enough, the same
+Steps 1 and 2 sort all shingles. Where there are more than 8 million, they look at those alone whose hash is small enough, the same
 ones in every document, so what they count is a fair sample (Broder's "modulo" sketch); what that misses, step 4 sees.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ NEIGHBOURS = 16
 FEWEST_SHINGLES = 10
 FEWEST_SAMPLED = 4
 VALID_SHARE = 0.1
-LARGEST_SAMPLE = 16_000_000
+LARGEST_SAMPLE = 8_000_000
+MOST_PAIRS = 16_000_000  # that are counted at a time
 
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -134,17 +136,16 @@ def choose(
     return np.flatnonzero(is_chosen[where])
 
 
-def sampled(parts: Iterable[Shingles], *, largest: int = LARGEST_SAMPLE) -> tuple[Shingles, int]:
-    """All shingles of all parts, in one; or, where there would be more than `largest`, those whose hash is among the lowest.
+def sampled(parts: Iterable[Shingles], *, total: int, largest: int = LARGEST_SAMPLE) -> tuple[Shingles, int]:
+    """All shingles of all parts, in one; or, where their `total` is more than `largest`, those whose hash is among the lowest.
 
     Also gives k, where one in k is there; k is a power of two.
     """
-    parts = list(parts)
     one_in = 1
-    while sum(len(part.hashes) for part in parts) > largest * one_in:
+    while total > largest * one_in:
         one_in *= 2
-    limit = np.uint64((1 << 64) // one_in - 1) if one_in > 1 else None
-    return Shingles.joined([part if limit is None else part.below(limit) for part in parts]), one_in
+    limit = np.uint64((1 << 64) // one_in - 1)
+    return Shingles.joined(part if one_in == 1 else part.below(limit) for part in parts), one_in
 
 
 def _close_pairs(sets: Shingles, fewest: int) -> tuple[list[int], list[int]]:
@@ -152,19 +153,31 @@ def _close_pairs(sets: Shingles, fewest: int) -> tuple[list[int], list[int]]:
     owners = _owners(sets)
     eligible = (sets.sizes >= fewest)[owners]
     hashes, owners = _postings(sets.hashes[eligible], owners[eligible])
-    counted = []
-    for lag in range(1, NEIGHBOURS + 1):
-        same = hashes[lag:] == hashes[:-lag]
-        if not same.any():
-            break
-        counted.append(np.unique(owners[:-lag][same] * len(sets) + owners[lag:][same], return_counts=True))
-    if not counted:
-        return [], []
-    pairs, where = np.unique(np.concatenate([pairs for pairs, _ in counted]), return_inverse=True)
-    num_shared = np.bincount(where, weights=np.concatenate([counts for _, counts in counted]))
-    first, second = np.divmod(pairs, len(sets))
-    close = num_shared > CLOSE * np.minimum(sets.sizes[first], sets.sizes[second])
-    return first[close].tolist(), second[close].tolist()
+    lags = [lag for lag in range(1, NEIGHBOURS + 1) if lag < len(hashes)]
+    same = {lag: np.flatnonzero(hashes[lag:] == hashes[:-lag]).astype(np.uint32) for lag in lags}
+    firsts: list[int] = []
+    seconds: list[int] = []
+    # All pairs of a document are counted at once, of as many documents as memory allows.
+    borders = np.linspace(0, len(sets), 1 + -(-sum(map(len, same.values())) // MOST_PAIRS), dtype=np.int64).tolist()
+    for low, high in itertools.pairwise(borders):
+        found = []
+        for lag in lags:
+            left = owners[same[lag]]
+            inside = (left >= low) & (left < high)
+            found.append(left[inside] * len(sets) + owners[same[lag][inside] + np.uint32(lag)])
+        pairs, num_shared = _counted(np.concatenate(found))
+        first, second = np.divmod(pairs, len(sets))
+        close = num_shared > CLOSE * np.minimum(sets.sizes[first], sets.sizes[second])
+        firsts += first[close].tolist()
+        seconds += second[close].tolist()
+    return firsts, seconds
+
+
+def _counted(values: Integers) -> tuple[Integers, Integers]:
+    """Each value once, ascending, and how often it is there; sorted in place, which takes a third of the memory of `numpy.unique`."""
+    values.sort()
+    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), dtype=np.bool_), values[1:] != values[:-1]]))
+    return values[starts], np.diff(np.append(starts, len(values)))
 
 
 def _owners(sets: Shingles) -> Integers:
