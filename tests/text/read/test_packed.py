@@ -28,7 +28,13 @@ def members(data: bytes) -> list[Piece]:
 def test_documents_of_an_archive_are_named_by_member_and_record(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     book = files.pdf(["A page.", "Another."])
-    inside = {"notes/羊驼.txt": "草。", "b.jsonl": '"1"\n\n"3"', "long.md": "A line of it.\n\n" * 1000, "book.pdf": book, "bad.json": "{"}
+    inside: dict[str, str | bytes] = {
+        "notes/羊驼.txt": "草。",
+        "b.jsonl": '"1"\n\n"3"',
+        "long.md": "A line of it.\n\n" * 1000,
+        "book.pdf": book,
+        "bad.json": "{",
+    }
     path.write_bytes(files.archive(inside))
     documents = read_documents(path, source="x/a.zip")
     names = ["notes/羊驼.txt", "b.jsonl#1", "b.jsonl#3", "long.md#1", "long.md#2", "book.pdf"]
