@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.text import files
+from tests.text import files, tables
 
 from llamarium.ground import registry
 from llamarium.ground.errors import BadFileError
@@ -147,6 +148,21 @@ CASES = {
             b"&#" + b"9" * 100_000 + b";",
             b'<!DOCTYPE d [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]>' + b"&b;" * 100_000,
             b"<" * 1_000_000,
+        ),
+    ),
+    "parquet": Case(
+        good=tables.parquet({"id": [1, 2, 3], "text": ["One llama.", None, "羊驼\r\n"]}),
+        texts=["One llama.", "羊驼\n"],
+        broken=tables.parquet({"text": ["One llama."]})[:-20],
+        says="is a damaged Parquet table",
+        hostile=(
+            b"PAR1" + b"\xff" * 1000 + (900).to_bytes(4, "little") + b"PAR1",
+            tables.parquet({"text": ["a"]})[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1",
+            tables.parquet({"text": ["a" * 10_000_000]}),
+            tables.parquet({"text": ["a" * 100] * 300_000}),
+            tables.parquet({"text": pyarrow.nulls(11_000_000, pyarrow.string())}),
+            tables.parquet({f"c{number}": ["a"] for number in range(2000)}),
+            tables.parquet({"text": pyarrow.array([b"\xff"], pyarrow.binary()).view(pyarrow.string())}),
         ),
     ),
     "pdf": Case(
