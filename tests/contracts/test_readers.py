@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.text import files, tables
+from tests.text import crawl, files, tables
 
 from llamarium.ground import registry
 from llamarium.ground.errors import BadFileError
@@ -163,6 +163,21 @@ CASES = {
             tables.parquet({"text": pyarrow.nulls(11_000_000, pyarrow.string())}),
             tables.parquet({f"c{number}": ["a"] for number in range(2000)}),
             tables.parquet({"text": pyarrow.array([b"\xff"], pyarrow.binary()).view(pyarrow.string())}),
+        ),
+    ),
+    "warc": Case(
+        good=crawl.page(b"<p>One <b>llama</b>.") + crawl.page("羊驼。".encode(), content_type="text/plain"),
+        texts=["One llama.", "羊驼。"],
+        broken=crawl.page(b"<p>One llama.")[:-20],
+        says="record 1 is cut off",
+        hostile=(
+            b"WARC/1.0\r\n" * 500_000,
+            b"WARC/1.0\r\n\r\n" * 500_000,
+            crawl.page(gzip.compress(b"a" * 100_000_000), headers={"Content-Encoding": "gzip"}),
+            crawl.page(b"1\r\na\r\n" * 200_000, headers={"Transfer-Encoding": "chunked"}),
+            crawl.record("response", b"HTTP/1.1 200\r\n" + b"a: b\r\n" * 500_000),
+            crawl.record("response", b"", length=10**15),
+            gzip.compress(b"WARC/1.0\r\n" + b"\n" * 100_000_000),
         ),
     ),
     "pdf": Case(

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamarium.ground.errors import BadFileError
-from llamarium.text.decode import decode_reported
+from llamarium.text.decode import Decoded, decode_reported
 from llamarium.text.document import Piece
 
 SUFFIXES = (".html", ".htm", ".xhtml")
@@ -117,14 +117,20 @@ class _Writer:
 
 def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     """The main content as one piece."""
-    declared = _DECLARED.search(data, 0, 4096)
-    decoded = decode_reported(data, path=path, declared=declared[1].decode("ascii", "replace") if declared else "")
-    text = extract(decoded.text)
-    if not text:
+    page = read_page(data, path=path)
+    if not page.text:
         raise BadFileError(
             path, "has no text in it that a browser would show.", hint="If a script fills the page, save it after it has run."
         )
-    yield Piece(text, encoding=decoded.encoding, web=True)
+    yield Piece(page.text, encoding=page.encoding, web=True)
+
+
+def read_page(data: bytes, *, path: str | Path, declared: str = "") -> Decoded:
+    """The main content of a page, empty if it has none, and its encoding. `declared`: what who sent the page said that it is."""
+    stated = _DECLARED.search(data, 0, 4096)
+    declared = declared or (stated[1].decode("ascii", "replace") if stated else "")
+    decoded = decode_reported(data, path=path, declared=declared)
+    return Decoded(extract(decoded.text), decoded.encoding)
 
 
 def extract(markup: str) -> str:
