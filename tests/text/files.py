@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
 
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 OPEN = (
@@ -106,7 +107,7 @@ def epub(chapters: Mapping[str, str | bytes], *, folder: str = "OEBPS", members:
         '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
         f'<rootfile full-path="{folder}/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>'
     )
-    pages = {f"{folder}/{name}": page for name, page in chapters.items()}
+    pages = {f"{folder}/{unquote(name)}": page for name, page in chapters.items()}
     return archive(
         {"mimetype": "application/epub+zip", "META-INF/container.xml": container, f"{folder}/book.opf": package, **pages, **(members or {})}
     )

@@ -37,6 +37,7 @@ def item(words: str, number: int, level: int = 0) -> str:
         (f"<w:p>{run('<w:t>half</w:t>')}{run('<w:t>hearted</w:t><w:noBreakHyphen/>')}</w:p>", "halfhearted-"),
         (f"<w:p><w:hyperlink>{run('<w:t>link</w:t>')}</w:hyperlink> tail</w:p>", "link"),
         (f"<w:p><w:ins>{run('<w:t>new</w:t>')}</w:ins><w:del>{run('<w:delText>old</w:delText>')}</w:del></w:p>", "new"),
+        (f"<w:p><w:del>{run('<w:t>old</w:t>')}</w:del>{run('<w:t>stays</w:t>')}</w:p>", "stays"),
         (f"<w:p><w:moveFrom>{run('<w:t>away</w:t>')}</w:moveFrom>{run('<w:t>stays</w:t>')}</w:p>", "stays"),
         (f"<w:p>{run('<w:t>seen</w:t>')}{run('<w:t>hidden</w:t>', properties='<w:vanish/>')}</w:p>", "seen"),
         ("<w:p>" + run("<w:t>seen</w:t>", properties='<w:vanish w:val="0"/>') + "</w:p>", "seen"),
@@ -94,6 +95,12 @@ def test_notes_stand_at_the_end_in_the_order_of_their_calls() -> None:
 def test_a_note_that_calls_itself_ends() -> None:
     note = '<w:footnote w:id="1"><w:p><w:r><w:footnoteReference w:id="1"/></w:r></w:p></w:footnote>'
     assert text('<w:p><w:r><w:footnoteReference w:id="1"/></w:r></w:p>', footnotes=note) == "[1]\n\n[1] [1]"
+
+
+def test_a_note_may_call_another() -> None:
+    notes = '<w:footnote w:id="1"><w:p><w:r><w:t>See</w:t><w:footnoteReference w:id="2"/></w:r></w:p></w:footnote>'
+    notes += f'<w:footnote w:id="2">{paragraph("There.")}</w:footnote>'
+    assert text('<w:p><w:r><w:footnoteReference w:id="1"/></w:r></w:p>', footnotes=notes) == "[1]\n\n[1] See[2]\n\n[2] There."
 
 
 @pytest.mark.parametrize(

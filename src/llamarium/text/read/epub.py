@@ -28,7 +28,6 @@ CONFINED = True
 CONTAINER = "META-INF/container.xml"
 LOCKS = "META-INF/encryption.xml"
 
-_FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # fonts are scrambled, chapters are not
 _PAGES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document")
 _SPACES = re.compile("[ \t\r\n\f]+")
 _HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
@@ -172,13 +171,9 @@ def _chapters(archive: ZipFile, *, path: str | Path) -> list[str]:
 
 
 def _locked(archive: ZipFile, *, path: str | Path) -> set[str]:
-    """The names of the parts that are encrypted, fonts aside."""
+    """The names of the parts that are encrypted: in most books only fonts."""
     listing = _packed.part(archive, LOCKS, path=path)
     if listing is None:
         return set()
-    found = set()
-    for item in children(_xml.tree(listing, path=path, name=LOCKS), "EncryptedData"):
-        method = attribute(child(item, "EncryptionMethod"), "Algorithm")
-        if method not in _FONTS:
-            found.add(unquote(attribute(child(item, "CipherData", "CipherReference"), "URI")))
-    return found
+    items = children(_xml.tree(listing, path=path, name=LOCKS), "EncryptedData")
+    return {unquote(attribute(child(item, "CipherData", "CipherReference"), "URI")) for item in items}

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".zst",)
 CONFINED = True
-LARGEST_WINDOW = 128 << 20  # bytes: what `zstd --ultra -22` uses; --long=31 would ask for 2 GB
 _STEP = 1 << 10  # bytes: a block of 4 may stand for 128 KB, so this for 32 MB
 
 
@@ -33,7 +32,7 @@ def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
     except ImportError:
         raise MissingExtraError("Reading a .zst file", extra="text", package="zstandard") from None
     try:
-        unpacked = joined(_frames(data, zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)), packed=len(data), path=path)
+        unpacked = joined(_frames(data, zstandard.ZstdDecompressor()), packed=len(data), path=path)
     except EOFError:
         raise BadFileError(path, "is cut off: its zstd data does not end.") from None
     except zstandard.ZstdError as error:
@@ -43,7 +42,10 @@ def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
 
 
 def _frames(data: bytes, machine: ZstdDecompressor) -> Iterator[bytes]:
-    """The chunks of all frames; `EOFError` where the last one does not end, which the library's own streams pass over in silence."""
+    """The chunks of all frames; `EOFError` where the last one does not end, which the library's own streams pass over in silence.
+
+    The library itself refuses a window of more than 128 MB.
+    """
     position = 0
     while position < len(data):
         frame = machine.decompressobj()
