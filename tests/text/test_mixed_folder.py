@@ -9,7 +9,9 @@ import pytest
 from tests.text import mixed_folder
 
 from llamarium.ground.errors import BadFileError
+from llamarium.text.corpus import SPLITS, open_corpus
 from llamarium.text.document import read, read_documents, read_pieces, readers
+from llamarium.text.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +49,16 @@ def test_sources_are_names_that_differ(folder: Path) -> None:
     sources = {document.source for document in documents}
     assert len(sources) == len(documents) > len(names)
     assert {"archive/docs.zip/inner/b.docx", "archive/old.jsonl.zst#1", "letters/book.epub#2", "notes/report.pdf"} <= sources
+
+
+def test_it_becomes_a_corpus_with_a_report_and_a_list_of_the_four(folder: Path, tmp_path: Path) -> None:
+    report = prepare([folder], tmp_path / "corpus")
+    assert {bad.path for bad in report.bad_files} == mixed_folder.BAD
+    assert report.documents_out == report.documents_in > 30
+    assert sum(report.formats.values()) == 30
+    assert {"utf-8", "gb18030", "utf-16"} <= set(report.encodings)
+    assert {"en", "zh"} <= set(report.languages)
+    page = (tmp_path / "corpus" / "report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in mixed_folder.BAD)
+    sources = {document.source for split in SPLITS for document in open_corpus(tmp_path / "corpus").documents(split)}
+    assert {"archive/docs.zip/inner/b.docx", "archive/old.jsonl.zst#1", "guobiao.txt"} <= sources

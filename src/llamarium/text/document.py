@@ -32,7 +32,8 @@ class Piece:
 
     `pages`: where pages start, in code points. `encoding`: what the bytes were ("utf-8", "gb18030", ...), empty where
     it is no question. `member`: the name inside an archive. `problem`: a sentence, where this member could not be
-    read; its text is then empty. `web`: whether it came from a web page.
+    read; its text is then empty. `web`: whether it was gathered from the web
+    (a page that somebody keeps in a folder was chosen).
     """
 
     text: str
@@ -50,7 +51,8 @@ class Document:
 
     `source`: path relative to the folder that was given, '/' between, and ``#<number>`` for a record or a part.
     `language`: a code such as "en" or "zh", empty where nobody has looked. `pages`: where pages start, in code points.
-    `encoding`: what the bytes were, where the reader says so. `web`: whether it came from a web page.
+    `encoding`: what the bytes were, where the reader says so. `web`: whether it was gathered from the web
+    (a page that somebody keeps in a folder was chosen).
     """
 
     text: str
@@ -105,18 +107,20 @@ def read_documents(path: Path, *, source: str) -> list[Document]:
 
     A member of an archive is named ``<source>/<member>``; members that could not be read are left out.
     """
-    return [document for piece in read_pieces(path) if not piece.problem for document in _documents(piece, source=source)]
+    return [document for piece in read_pieces(path) if not piece.problem for document in documents_of(piece, source=source)]
 
 
-def _documents(piece: Piece, *, source: str) -> Iterator[Document]:
+def documents_of(piece: Piece, *, source: str, span: int = 0) -> Iterator[Document]:
+    """The documents that a piece of the file `source` becomes. `span`: which span of a file that was cut it is in; its parts are
+    then numbered ``#<span>.<part>``."""
     source = f"{source}/{piece.member}" if piece.member else source
     parts = [piece.text] if piece.record is not None else cut(piece.text)
     start = 0
     for number, part in enumerate(parts, 1):
         end = start + len(part)
-        name = f"{source}#{number if piece.record is None else piece.record}" if len(parts) > 1 or piece.record is not None else source
+        place = f"#{piece.record}" if piece.record is not None else f"#{span}.{number}" if span else f"#{number}" if len(parts) > 1 else ""
         pages = tuple(page - start for page in piece.pages if start <= page < end)
-        yield Document(part, name, pages=pages, encoding=piece.encoding, web=piece.web)
+        yield Document(part, source + place, pages=pages, encoding=piece.encoding, web=piece.web)
         start = end
 
 
@@ -132,6 +136,15 @@ def read_pieces(path: Path, *, limits: confined.Limits | None = None) -> list[Pi
         return [_normal(piece) for piece in reader(_bytes(path), path=path)]
     found = confined.read(path, reader=name, limits=limits or confined.Limits.for_size(size))
     return [_normal(Piece(piece.text, **{**piece.fields, "pages": tuple(piece.fields["pages"])})) for piece in found]
+
+
+def read_span(path: Path, *, start: int, end: int, lines: int) -> list[Piece]:
+    """As `read_pieces`, for the bytes `start` to `end` of a file of lines, before which there are `lines` of them."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(end - start)
+    pieces = map(_normal, reader_of(path)(data, path=path))
+    return [piece if piece.record is None else replace(piece, record=piece.record + lines) for piece in pieces]
 
 
 def read_inner(data: bytes, *, name: str, path: str | Path) -> list[Piece]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ from llamarium.ground.failpoints import reached
 from llamarium.ground.files import read_json, verify_manifest, write_folder, write_json
 from llamarium.text.clean import Cleaning, clean
 from llamarium.text.corpus import require_pyarrow, table_of
-from llamarium.text.cut import cut
 from llamarium.text.deduplicate import Paragraphs, fingerprint, paragraphs
-from llamarium.text.document import Document, Piece, read_pieces, reader_of, whole_characters
+from llamarium.text.document import Document, Piece, documents_of, read_pieces, read_span
 from llamarium.text.language import guess_language
 from llamarium.text.licence import licence
 from llamarium.text.near import Sketch, sketch
@@ -217,12 +216,11 @@ class _Rows:
         if span.is_first:
             self.encodings.update({piece.encoding for piece in pieces if piece.encoding})
         for piece in pieces:
-            name = f"{span.source}/{piece.member}" if piece.member else span.source
             if piece.problem:
-                self.bad_files.append({"path": name, "reason": piece.problem})
-            else:
-                for document in _documents(piece, name, span):
-                    self.take(document)
+                self.bad_files.append({"path": f"{span.source}/{piece.member}", "reason": piece.problem})
+                continue
+            for document in documents_of(piece, source=span.source, span=span.number):
+                self.take(document)
 
     def take(self, document: Document) -> None:
         """Clean a document, and keep it or say why not."""
@@ -291,30 +289,7 @@ class _Rows:
 def _pieces(span: Span) -> list[Piece]:
     """What the reader finds in a file, or in the lines of a span of one; records are numbered as in the whole file."""
     path = Path(span.path)
-    if span.number == 0:
-        return read_pieces(path)
-    with path.open("rb") as file:
-        file.seek(span.start)
-        data = file.read(span.size)
-    return [
-        replace(
-            piece,
-            text=whole_characters(piece.text.replace("\r\n", "\n")),
-            record=None if piece.record is None else piece.record + span.lines,
-        )
-        for piece in reader_of(path)(data, path=path)
-    ]
-
-
-def _documents(piece: Piece, name: str, span: Span) -> Iterator[Document]:
-    """A record is a document; any other text is cut where it is long, the parts numbered, within a span by two numbers."""
-    if piece.record is not None:
-        yield Document(piece.text, f"{name}#{piece.record}", web=piece.web)
-        return
-    parts = cut(piece.text)
-    for number, part in enumerate(parts, 1):
-        place = f"#{span.number}.{number}" if span.number else f"#{number}" if len(parts) > 1 else ""
-        yield Document(part, name + place, web=piece.web)
+    return read_span(path, start=span.start, end=span.end, lines=span.lines) if span.number else read_pieces(path)
 
 
 def _rows_of(values: Sequence[bytes]) -> NDArray[np.uint8]:

@@ -76,11 +76,11 @@ def test_the_content_and_its_structure_not_what_is_around_it() -> None:
 
 def test_chinese_in_the_encoding_that_the_page_declares() -> None:
     text = "羊驼的饲养\n\n羊驼是温顺的动物，成群生活。它们吃草，也吃干草。\n\n成年羊驼每天吃两公斤干草。"
-    assert list(read(CHINESE.encode("gbk"), path="a")) == [Piece(text, encoding="gb18030", web=True)]
+    assert list(read(CHINESE.encode("gbk"), path="a")) == [Piece(text, encoding="gb18030")]
     japanese = '<?xml version="1.0" encoding="Shift_JIS"?><html><body><p>羊</p></body></html>'
-    assert list(read(japanese.encode("shift_jis"), path="a")) == [Piece("羊", encoding="shift_jis", web=True)]
+    assert list(read(japanese.encode("shift_jis"), path="a")) == [Piece("羊", encoding="shift_jis")]
     wrong = '<meta charset="iso-8859-1"><p>羊驼住在山上，吃草。</p>'
-    assert list(read(wrong.encode("gbk"), path="a")) == [Piece("羊驼住在山上，吃草。", encoding="gb18030", web=True)]
+    assert list(read(wrong.encode("gbk"), path="a")) == [Piece("羊驼住在山上，吃草。", encoding="gb18030")]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
         raise BadFileError(
             path, "has no text in it that a browser would show.", hint="If a script fills the page, save it after it has run."
         )
-    yield Piece(page.text, encoding=page.encoding, web=True)
+    yield Piece(page.text, encoding=page.encoding)
 
 
 def read_page(data: bytes, *, path: str | Path, declared: str = "") -> Decoded:
