@@ -54,7 +54,7 @@ def test_a_question_with_its_answer_is_found_in_a_page() -> None:
 
 
 def test_control_without_its_table_of_bits_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaks._Wanted, "places", lambda self, hashes: (np.empty(0, dtype=np.int64),) * 2)
+    monkeypatch.setattr(leaks._Wanted, "held", lambda self, hashes: np.empty(0, dtype=np.int64))
     texts = shingles(["one two three four five six seven eight nine ten"])
     assert not leaking(texts, iter([texts.hashes])).any()
 
