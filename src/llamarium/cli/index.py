@@ -16,7 +16,7 @@ MOST_LISTED = 20
 def command(
     docs: Annotated[list[str], typer.Argument(metavar="DOCS...", help="Files, folders, or python:docs.")],
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the index goes; one that is there is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the index goes; one that is there takes what has changed.")],
 ) -> None:
     """Make an index of documents, so that many questions can be asked of them at once."""
     from llamarium.apps.ask.index import build
@@ -28,3 +28,6 @@ def command(
         if len(index.bad_documents) > MOST_LISTED:
             progress.say(f"and {len(index.bad_documents) - MOST_LISTED:,} more files")
         print_text(f"{index.num_documents:,} documents, {index.num_passages:,} passages: {out}")
+        if index.changes is not None:
+            done = index.changes
+            print_text(f"{done.added:,} added, {done.changed:,} changed, {done.removed:,} removed, {done.unchanged:,} unchanged")

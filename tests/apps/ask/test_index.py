@@ -1,20 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from llamarium.apps.ask.index import build, build_in_memory, open_index
+from llamarium.apps.ask import indexing, store
+from llamarium.apps.ask.index import Index, build, build_in_memory, open_index
+from llamarium.apps.ask.indexing import Changes
 from llamarium.apps.ask.words import question_words
 from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, UsageError
-from llamarium.ground.failpoints import VARIABLE
-from llamarium.text.document import read
+from llamarium.text.document import Document, read
 
 
 @pytest.fixture
@@ -140,7 +139,7 @@ def index_with_a_view(path: Path) -> None:
         "DROP TABLE documents",
         "CREATE VIEW documents AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n",
         f"PRAGMA application_id = {0x4C4C414D}",
-        "PRAGMA user_version = 1",
+        f"PRAGMA user_version = {store.VERSION}",
     ):
         connection.execute(statement)
     connection.commit()
@@ -193,7 +192,11 @@ def read_all(path: Path) -> None:
         "UPDATE passages SET start = 'x'",
         "UPDATE passages SET end = 1000000000",
         "UPDATE passages SET start = -1",
-        "UPDATE documents SET path = x'ff'",
+        "UPDATE documents SET path = x'ff' WHERE id = 1",
+        "UPDATE passages SET length = -1",
+        "UPDATE passages SET id = 5000000000 WHERE id = 1",
+        "UPDATE postings SET passages = x'00'",
+        "UPDATE postings SET passages = 'words'",
     ],
 )
 def test_rows_that_cannot_be_are_refused(change: str, docs: Path, tmp_path: Path) -> None:
@@ -203,20 +206,175 @@ def test_rows_that_cannot_be_are_refused(change: str, docs: Path, tmp_path: Path
     connection.execute(change)
     connection.commit()
     connection.close()
-    with open_index(out) as index, pytest.raises(BadFileError):
+    with pytest.raises(BadFileError), open_index(out) as index:
         index.search(question_words("llama"))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this platform has no SIGKILL")
-@pytest.mark.parametrize("moment", ["before-fsync", "before-rename"])
-def test_a_process_that_dies_leaves_the_old_index(moment: str, docs: Path, tmp_path: Path) -> None:
+def answers(index: Index) -> list[tuple[str, int, int, float]]:
+    questions = ("llama", "grass", "模型", "hum", "grow", "thirty kilograms 豆腐")
+    return [(f.path, f.start, f.end, f.rank) for question in questions for f in index.search(question_words(question))]
+
+
+def test_only_what_has_changed_is_read(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "i"
+    (docs / "sheep.txt").write_text("Sheep follow.")
+    (docs / "goats.txt").write_text("Goats climb.")
+    build([docs], out).close()
+    opened: list[str] = []
+    monkeypatch.setattr(indexing, "read", lambda path: opened.append(path.name) or read(path))
+    with build([docs], out) as index:
+        assert index.changes == Changes(unchanged=4)
+        before = answers(index)
+    assert opened == []
+    (docs / "llamas.md").write_text("# Llamas\n\nThey eat grass, and hum.\n", encoding="utf-8")
+    (docs / "goats.txt").unlink()
+    (docs / "cows.txt").write_text("Cows eat grass, too.")
+    os.utime(docs / "sheep.txt", (1, 1))
+    with build([docs], out) as index:
+        assert index.changes == Changes(added=1, changed=1, removed=1, unchanged=2)
+        assert sorted(opened) == ["cows.txt", "llamas.md"]
+        assert answers(index) != before
+        with build([docs], tmp_path / "fresh") as fresh:
+            assert answers(index) == answers(fresh)
+        assert index.search(question_words("goats climb")) == []
+        assert index.num_passages_with("goat") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "fresh", "i"]
+
+
+def test_a_file_that_keeps_its_size_and_time_while_it_is_fresh(docs: Path, tmp_path: Path) -> None:
+    """Within one tick of the clock a file can change twice; so a fresh one is known by its SHA-256."""
+    out, file = tmp_path / "i", docs / "sheep.txt"
+    file.write_text("Sheep follow.")
+    state = file.stat()
+    build([docs], out).close()
+    file.write_text("Sheep wander.")
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with build([docs], out) as index:
+        assert index.changes == Changes(changed=1, unchanged=2)
+        assert index.search(question_words("wander"))
+
+
+def test_what_another_release_has_read_is_read_again(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "i"
     build([docs], out).close()
-    before = out.read_bytes()
-    (docs / "llamas.md").write_text("Other words.\n")
-    command = [sys.executable, "-m", "llamarium", "index", str(docs), "--out", str(out)]
-    child = subprocess.run(command, env=os.environ | {VARIABLE: moment}, capture_output=True, check=False)
-    assert child.returncode == -signal.SIGKILL
-    assert out.read_bytes() == before
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert out.read_bytes() != before
+    monkeypatch.setattr("llamarium.__version__", "99.0")
+    for changes in (Changes(changed=2), Changes(unchanged=2)):
+        with build([docs], out) as index:
+            assert index.changes == changes
+
+
+def test_when_nothing_can_be_read_any_more_the_index_stays(docs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i"
+    with build([docs], out) as index:
+        before = answers(index)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.json").write_text("{")
+    with pytest.raises(BadFileError, match=r"a\.json"):
+        build([tmp_path / "broken"], out)
+    with open_index(out) as index:
+        assert answers(index) == before
+
+
+def test_a_document_that_breaks_is_taken_out(docs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i"
+    (docs / "a.json").write_text('"Camels spit."')
+    build([docs], out).close()
+    (docs / "a.json").write_text('"Camels')
+    with build([docs], out) as index:
+        assert [bad.path for bad in index.bad_documents] == ["a.json"]
+        assert index.changes == Changes(removed=1, unchanged=2)
+        assert index.search(question_words("camels")) == []
+
+
+def test_an_open_index_sees_what_another_writes(docs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i"
+    build([docs], out).close()
+    with open_index(out) as index:
+        assert index.search(question_words("camels")) == []
+        for number in range(3):
+            (docs / "camels.txt").write_text(f"Camels spit {number}.")
+            build([docs], out).close()
+            [found] = index.search(question_words("camels"))
+            assert index.text(found.document) == f"Camels spit {number}."
+        assert index.num_documents == 3
+
+
+def test_segments_are_merged_and_nothing_is_lost(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "MOST_SEGMENTS", 3)
+    out = tmp_path / "i"
+    most = 0
+    for number in range(8):
+        (docs / f"{number}.txt").write_text(f"Camels spit {number} times.")
+        (docs / "llamas.md").write_text(f"Llamas hum {number} times, and eat grass.")
+        with build([docs], out) as index, build_in_memory([docs]) as fresh:
+            assert answers(index) == answers(fresh)
+            most = max(most, index._count("SELECT max(num) FROM (SELECT count(*) AS num FROM postings GROUP BY term)"))
+    assert most <= 3
+
+
+def test_one_of_another_version_is_said_to_be(docs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i"
+    build([docs], out).close()
+    for version, word in ((store.VERSION - 1, "older"), (store.VERSION + 1, "newer")):
+        with contextlib.closing(sqlite3.connect(out)) as connection:
+            connection.execute(f"PRAGMA user_version = {version}")
+        with pytest.raises(BadFileError, match=word) as error:
+            open_index(out)
+        assert "llamarium index" in error.value.hint
+    with build([docs], out) as index:
+        assert index.changes == Changes(added=2)
+
+
+def test_two_that_write_at_once(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    out = tmp_path / "i"
+    build([docs], out).close()
+    (docs / "llamas.md").write_text("Llamas hum.")
+    with contextlib.closing(sqlite3.connect(out)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UsageError, match="another process"):
+            build([docs], out)
+
+
+def test_an_index_that_cannot_be_written_can_be_read(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "i"
+    build([docs], out).close()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with open_index(out) as index:
+        assert index.search(question_words("llama"))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "i"]
+
+
+def test_one_that_was_not_finished_says_so(docs: Path, tmp_path: Path, said: list[str]) -> None:
+    out = tmp_path / "i"
+    build([docs], out).close()
+    assert said == []
+    with contextlib.closing(sqlite3.connect(out)) as connection, connection:
+        connection.execute("UPDATE state SET value = 'no' WHERE name = 'finished'")
+    open_index(out).close()
+    assert any("was not finished" in line for line in said)
+
+
+def test_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("")
+    text = "First page.\n" + "Filler. " * 100 + "\n\nLlamas on the second." + "\n\n" + "Filler. " * 100 + "\n\nCamels on the third."
+    pages = (0, text.index("Llamas"), text.index("Camels"))
+    monkeypatch.setattr(indexing, "read", lambda path: Document(text, path.name, pages=pages))
+    with build_in_memory([tmp_path]) as index:
+        [found] = index.search(question_words("llamas"))
+        assert index.page(found.document, pages[1]) == 2
+        assert index.page(found.document, pages[1] - 1) == 1
+        assert index.page(found.document, len(text) - 1) == 3
+        assert found.page == index.page(found.document, found.start)
+
+
+def test_a_document_without_pages_has_none(docs: Path) -> None:
+    with build_in_memory([docs]) as index:
+        assert {found.page for found in index.search(question_words("llama 模型"))} == {None}
+
+
+def test_weights_decide(docs: Path) -> None:
+    with build_in_memory([docs]) as index:
+        assert [found.path for found in index.rank({"llama": 1.0, "模型": 5.0})] == ["more/模型.txt", "llamas.md"]
+        assert [found.path for found in index.rank({"llama": 5.0, "模型": 1.0})] == ["llamas.md", "more/模型.txt"]
+        assert [(held.path, held.characters) for held in index.documents()] == [("llamas.md", 58), ("more/模型.txt", 17)]

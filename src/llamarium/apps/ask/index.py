@@ -1,67 +1,48 @@
-"""The index that questions are asked of: one SQLite file.
+"""The index that questions are asked of.
 
-Takes: files and folders that a reader knows.
-Gives: their texts, passages and terms, in a file that is whole or not there, or in memory; the passages that fit best.
-Does not know: what a good answer is.
-
-    documents   path (relative, '/' between), title, text with its SHA-256, and the file it was read from with its size and time
-    passages    document, start, body, end (code points of the text), heading
-    terms       FTS5 without content: title, heading, body of each passage as the terms of `words`, ready made, because
-                SQLite's own tokenizers miss Chinese words of two characters
+Takes: files and folders that a reader knows; a question's terms.
+Gives: an index of them, in one file or in memory, and the passages that fit best.
+Does not know: how documents get into it (`indexing`), how it lies on the disk (`store`), what a good answer is.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import bisect
+import json
 import sqlite3
 import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from llamarium.apps.ask.passages import LARGEST, passages
-from llamarium.apps.ask.words import LONGEST_TERM, Question, search_terms
+import numpy as np
+
+from llamarium.apps.ask import store
+from llamarium.apps.ask.indexing import MOST_PASSAGES, BadDocument, Changes, names, update
+from llamarium.apps.ask.passages import LARGEST
+from llamarium.apps.ask.postings import Bm25, Postings, best
+from llamarium.apps.ask.store import MAKE_ANEW, sqlite_errors, transaction
+from llamarium.apps.ask.words import Question
 from llamarium.ground import progress
-from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, ResourceError, UsageError
-from llamarium.ground.failpoints import reached
-from llamarium.ground.files import TEMPORARY, disk_errors, fsync
-from llamarium.text.document import read, whole_characters
+from llamarium.ground.errors import BadFileError, ExistsError, UsageError
+from llamarium.ground.files import disk_errors
 from llamarium.text.sources import SourceFile, list_files
 
-APPLICATION = 0x4C4C414D  # "LLAM": what makes a SQLite file one of ours
-VERSION = 1
-TITLE_WEIGHT, HEADING_WEIGHT, BODY_WEIGHT = 1.0, 2.0, 1.0
-LONGEST_QUERY = 64
-MAKE_ANEW = "llamarium index DOCS --out FILE makes one."
+MOST_TERMS = 256  # of a question
+MOST_KEPT = 512  # terms whose postings are kept in memory
+MOST_TEXTS = 64  # likewise
+MOST_EQUAL = 1000  # passages that fit equally well and are looked at to bring them in order
 TIME_LIMIT = 60.0  # seconds for one statement on a file from anywhere
-
-_TABLES = {
-    "documents": (
-        "CREATE TABLE documents "
-        "(id INTEGER PRIMARY KEY, path TEXT, title TEXT, text TEXT, sha256 TEXT, file TEXT, size INTEGER, modified INTEGER)"
-    ),
-    "passages": (
-        "CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER, start INTEGER, body INTEGER, end INTEGER, heading TEXT)"
-    ),
-    # Everything that `words` puts into a term must be a token character here; what is not ASCII is one already.
-    "terms": "CREATE VIRTUAL TABLE terms USING fts5(title, heading, body, content='', tokenize=\"ascii tokenchars '_.-/:@+#'\")",
-}
-
-
-@dataclass(frozen=True)
-class BadDocument:
-    """A file that is not in the index, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
 class Found:
-    """A passage that a search found: its document's number and path, offsets and headings, and the BM25 rank (more is better)."""
+    """A passage that a search found: its document's number and path, offsets and headings, and the BM25 rank (more is better).
+
+    `passage`: its own number; `page`: the page it begins on, from 1, where its document has pages.
+    """
 
     document: int
     path: str
@@ -71,6 +52,8 @@ class Found:
     end: int
     heading: str
     rank: float
+    passage: int = 0
+    page: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,18 +66,41 @@ class Source:
     sha256: str  # of the text that was read from it, in UTF-8
 
 
-class Index:
-    """An open index. Use it as a context manager, or `close` it."""
+@dataclass(frozen=True)
+class Held:
+    """A document that an index holds. `characters`: code points of its text."""
 
-    def __init__(self, connection: sqlite3.Connection, *, name: str, bad_documents: Sequence[BadDocument] = ()) -> None:
+    number: int
+    path: str
+    title: str
+    characters: int
+
+
+class Index:
+    """An open index. Use it as a context manager, or `close` it.
+
+    `bad_documents` and `changes` are of the run that made it, if one just did. Where another process writes to the file, each search
+    sees what is there when it begins.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        name: str,
+        bad_documents: Sequence[BadDocument] = (),
+        changes: Changes | None = None,
+    ) -> None:
         self.name = name
         self.bad_documents = tuple(bad_documents)
+        self.changes = changes
         self._connection = connection
         self._deadline = float("inf")
-        connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, terms, row)")
+        self._kept: dict[str, Postings] = {}
+        self._texts: dict[int, str] = {}
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
-        self.num_documents = self._count("SELECT count(*) FROM documents")
-        self.num_passages = self._count("SELECT count(*) FROM passages")
+        with sqlite_errors(name), transaction(connection, writing=False):
+            self._load()
 
     def __enter__(self) -> Index:
         return self
@@ -106,43 +112,113 @@ class Index:
         """Let go of the file."""
         self._connection.close()
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run that made it came to its end; else documents may be missing."""
+        return self._rows("SELECT value FROM state WHERE name = 'finished'") == [("yes",)]
+
     def search(self, question: Question, *, limit: int = 30) -> list[Found]:
         """The passages with the best BM25 rank for any of the question's terms, best first."""
-        query = [_quoted(term) for term in question.terms] + [f"{_quoted(term)}*" for term in question.beginnings]
-        query += [f"{_quoted(first)} + {_quoted(second)}" for first, second in question.pairs]
-        if not query:
-            return []
-        rows = self._rows(
-            "SELECT d.id, d.path, d.title, p.start, p.body, p.end, p.heading, -t.rank FROM "
-            f"(SELECT rowid, bm25(terms, {TITLE_WEIGHT}, {HEADING_WEIGHT}, {BODY_WEIGHT}) AS rank FROM terms "
-            "WHERE terms MATCH ? ORDER BY rank, rowid LIMIT ?) AS t "
-            "JOIN passages AS p ON p.id = t.rowid JOIN documents AS d ON d.id = p.document ORDER BY t.rank, t.rowid",
-            (" OR ".join(query[:LONGEST_QUERY]), limit),
-        )
-        found = [Found(*row) for row in rows]  # type: ignore[arg-type]  # looked at next
-        if not all(map(_is_sound, found)):
-            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
-        return found
+        return self.rank(dict.fromkeys(question.terms, 1.0), limit=limit)
+
+    def rank(self, weights: Mapping[str, float], *, limit: int = 30) -> list[Found]:
+        """The passages with the best BM25 rank, each term counting by its weight, best first.
+
+        Equal ones come in the order of their paths and places, so that the way an index came to be makes no difference.
+        """
+        with sqlite_errors(self.name), transaction(self._connection, writing=False):
+            self._refresh()
+            scores = self._bm25.scores([(self._postings(term), weight) for term, weight in list(weights.items())[:MOST_TERMS]])
+            ranks = {number: float(scores[number]) for number in best(scores, limit)[: limit + MOST_EQUAL].tolist()}
+            found = self._found(ranks)
+        return sorted(found, key=lambda passage: (-passage.rank, passage.path, passage.start))[:limit]
 
     def num_passages_with(self, term: str, *, beginning: bool = False) -> int:
         """How many passages have `term`, or, roughly, one that begins with it."""
-        last = term + "\U0010ffff" if beginning else term
-        num = self._count("SELECT coalesce(sum(doc), 0) FROM vocabulary WHERE term >= ? AND term <= ?", (term, last))
-        return min(num, self.num_passages)
+        with sqlite_errors(self.name), transaction(self._connection, writing=False):
+            self._refresh()
+            if not beginning:
+                return len(self._postings(term).passages)
+            statement = "SELECT coalesce(sum(length(passages) / 5), 0) FROM postings WHERE term >= ? AND term <= ?"
+            return min(self._count(statement, (term, term + "\U0010ffff")), self.num_passages)
+
+    def documents(self) -> list[Held]:
+        """All documents, in the order of their paths."""
+        rows = self._rows("SELECT id, path, title, length(text) FROM documents ORDER BY path")
+        if not all(isinstance(value, kind) for row in rows for value, kind in zip(row, (int, str, str, int), strict=True)):
+            raise BadFileError(self.name, "has documents that cannot be.", hint=MAKE_ANEW)
+        return [Held(*row) for row in rows]  # type: ignore[arg-type]  # looked at above
 
     def text(self, document: int) -> str:
         """The whole text of a document, as it was read."""
+        if document in self._texts:
+            return self._texts[document]
         rows = self._rows("SELECT text FROM documents WHERE id = ?", (document,))
         if not rows or not isinstance(rows[0][0], str):
-            raise BadFileError(self.name, f"has no text for document {document}.")
-        return rows[0][0]
+            raise BadFileError(self.name, f"has no text for document {document}.", hint=MAKE_ANEW)
+        if len(self._texts) >= MOST_TEXTS:
+            self._texts.clear()
+        return self._texts.setdefault(document, rows[0][0])
+
+    def page(self, document: int, place: int) -> int | None:
+        """The page that code point `place` of a document is on, from 1; None where it has no pages."""
+        rows = self._rows("SELECT pages FROM documents WHERE id = ?", (document,))
+        return _page(rows[0][0], place) if rows else None
 
     def source(self, document: int) -> Source:
         """The file a document was read from."""
-        [(file, size, modified, sha256)] = self._rows("SELECT file, size, modified, sha256 FROM documents WHERE id = ?", (document,))
+        rows = self._rows("SELECT file, size, modified, sha256 FROM documents WHERE id = ?", (document,))
+        file, size, modified, sha256 = rows[0] if rows else (None,) * 4
         if not (isinstance(file, str) and isinstance(size, int) and isinstance(modified, int) and isinstance(sha256, str)):
-            raise BadFileError(self.name, f"does not say where document {document} is from.")
+            raise BadFileError(self.name, f"does not say where document {document} is from.", hint=MAKE_ANEW)
         return Source(Path(file), size, modified, sha256)
+
+    def _load(self) -> None:
+        """What is kept in memory: the lengths of all passages."""
+        self._kept.clear()
+        self._texts.clear()
+        self.num_documents = self._count("SELECT count(*) FROM documents")
+        self._version = self._count("PRAGMA data_version")
+        rows = self._rows("SELECT id, length FROM passages")
+        self.num_passages = len(rows)
+        if not all(isinstance(number, int) and isinstance(length, int) for number, length in rows):
+            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+        table = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        if len(table) and not (table[:, 0].min() > 0 and table[:, 0].max() < MOST_PASSAGES and table[:, 1].min() >= 0):
+            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+        self._bm25 = Bm25(table[:, 0].astype(np.uint32), table[:, 1].astype(np.float32))
+
+    def _refresh(self) -> None:
+        """Load anew where another process has changed the file."""
+        self._count("SELECT count(*) FROM state")  # from here on, one state of the file is seen
+        if self._count("PRAGMA data_version") != self._version:
+            self._load()
+
+    def _postings(self, term: str) -> Postings:
+        if term not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            rows = self._rows("SELECT passages FROM postings WHERE term = ? ORDER BY segment", (term,))
+            try:
+                self._kept[term] = self._bm25.present(Postings.read(blob for (blob,) in rows))  # type: ignore[misc]  # looked at there
+            except (ValueError, TypeError):
+                raise BadFileError(self.name, "has postings that cannot be.", hint=MAKE_ANEW) from None
+        return self._kept[term]
+
+    def _found(self, ranks: Mapping[int, float]) -> list[Found]:
+        """The passages of these numbers."""
+        rows = self._rows(
+            "SELECT p.id, d.pages, d.id, d.path, d.title, p.start, p.body, p.end, p.heading "
+            "FROM json_each(?) AS j JOIN passages AS p ON p.id = j.value JOIN documents AS d ON d.id = p.document",
+            (json.dumps(list(ranks)),),
+        )
+        found = [
+            Found(document, path, title, start, body, end, heading, ranks[passage], passage, _page(pages, start))
+            for passage, pages, document, path, title, start, body, end, heading in cast("list[tuple[Any, ...]]", rows)
+        ]
+        if not all(map(_is_sound, found)):
+            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+        return found
 
     def _count(self, statement: str, values: Sequence[object] = ()) -> int:
         count = self._rows(statement, values)[0][0]
@@ -151,112 +227,110 @@ class Index:
 
     def _rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         self._deadline = time.monotonic() + TIME_LIMIT
-        with _sqlite_errors(self.name):
+        with sqlite_errors(self.name):
             return self._connection.execute(statement, tuple(values)).fetchall()
+
+
+def _page(pages: object, place: object) -> int | None:
+    """The page of a place, by the list of where pages begin."""
+    if not isinstance(pages, str) or not isinstance(place, int) or pages == "[]":
+        return None
+    try:
+        return max(1, bisect.bisect_right(json.loads(pages), place))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _is_sound(found: Found) -> bool:
     """Whether a row has the types and the order of offsets that we write: SQLite holds anything in any column."""
     offsets = (found.document, found.start, found.body, found.end)
-    names = (found.path, found.title, found.heading)
-    if not all(isinstance(value, int) for value in offsets) or not all(isinstance(value, str) for value in names):
+    texts = (found.path, found.title, found.heading)
+    if not all(isinstance(value, int) for value in offsets) or not all(isinstance(value, str) for value in texts):
         return False
-    return 0 <= found.start <= found.body <= found.end <= found.start + LARGEST and isinstance(found.rank, float)
-
-
-def _quoted(term: str) -> str:
-    return '"' + term[:LONGEST_TERM].replace('"', '""') + '"'
+    return 0 <= found.start <= found.body <= found.end <= found.start + LARGEST
 
 
 def build(docs: Sequence[str | Path], out: Path) -> Index:
-    """Read `docs` into the index file `out`, at once or not at all, and open it. An index at `out` is replaced.
+    """Make the index file `out` hold `docs`, and open it.
 
-    Files that cannot be read are left out and listed in `bad_documents`. `NotFoundError` if there is nothing of a name,
-    `BadFileError` if no file can be read, `ExistsError` if `out` is something else than an index.
+    What is in an index at `out` and has not changed stays; what is not in `docs` goes. A document is in it as it was or as it is,
+    whenever the process ends. Files that cannot be read are left out and listed in `bad_documents`. `NotFoundError` if there is nothing
+    of a name, `BadFileError` if no file can be read, `ExistsError` if `out` is something else than an index.
     """
-    if out.exists() and not (out.is_file() and _is_index(out)):
+    if out.exists() and not (out.is_file() and store.is_index(out)):
         raise ExistsError(f"{out} is there already and is no index.", hint="Choose another name for --out.")
     files = _files(docs, leave_out=out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{out.name}")
-    with disk_errors(out), _sqlite_errors(str(out), writing=True):
+    with disk_errors(out):
         try:
-            connection = sqlite3.connect(temporary)
-            try:
-                bad_documents = _fill(connection, files, name=_names(docs))
-            finally:
-                connection.close()
-            reached("before-fsync")
-            fsync(temporary)
-            reached("before-rename")
-            temporary.replace(out)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    fsync(out.parent)
-    return open_index(out, bad_documents=bad_documents)
+            bad_documents, changes = _update(files, out, names(docs), anew=not out.exists())
+        except _BrokenIndexError:
+            bad_documents, changes = _update(files, out, names(docs), anew=True)
+    return open_index(out, bad_documents=bad_documents, changes=changes)
 
 
 def build_in_memory(docs: Sequence[str | Path]) -> Index:
     """As `build`, without a file: for questions of a folder that is read anew each time."""
     files = _files(docs)
-    connection = sqlite3.connect(":memory:")
+    connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
     try:
-        with _sqlite_errors(_names(docs)):
-            bad_documents = _fill(connection, files, name=_names(docs))
-            return Index(connection, name=_names(docs), bad_documents=bad_documents)
+        with sqlite_errors(names(docs)):
+            store.make_tables(connection)
+            bad_documents, changes = update(lambda: connection, None, files, name=names(docs))
+        return Index(connection, name=names(docs), bad_documents=bad_documents, changes=changes)
     except BaseException:
         connection.close()
         raise
 
 
-def open_index(path: Path, *, bad_documents: Sequence[BadDocument] = ()) -> Index:
+def open_index(path: Path, *, bad_documents: Sequence[BadDocument] = (), changes: Changes | None = None) -> Index:
     """Open an index for reading. `NotFoundError` if it is not there, `BadFileError` if it is something else."""
-    if not path.exists():
-        raise NotFoundError(f"{path} does not exist.", hint=MAKE_ANEW)
-    if not path.is_file():
-        raise BadFileError(path, "is no index for questions.", hint=MAKE_ANEW)
-    with _sqlite_errors(str(path)):
-        connection = _connect_read_only(path)
+    with sqlite_errors(str(path)):
+        connection = store.open_to_read(path)
+    try:
+        index = Index(connection, name=str(path), bad_documents=bad_documents, changes=changes)
+        if not index.is_finished:
+            progress.say(f"{path} was not finished: documents may be missing; the same llamarium index goes on with it")
+    except BaseException:
+        connection.close()
+        raise
+    return index
+
+
+class _BrokenIndexError(Exception):
+    """What has the name of the index can be used no more."""
+
+
+def _update(files: Sequence[SourceFile], out: Path, name: str, *, anew: bool) -> tuple[list[BadDocument], Changes]:
+    if anew:
+
+        def connect() -> sqlite3.Connection:
+            store.create(out)
+            opened.append(store.open_to_write(out))
+            return opened[-1]
+
+        opened: list[sqlite3.Connection] = []
         try:
-            if not _is_ours(connection):
-                raise BadFileError(path, "is no index for questions, or one of another version.", hint=MAKE_ANEW)
-            return Index(connection, name=str(path), bad_documents=bad_documents)
-        except BaseException:
-            connection.close()
-            raise
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """Nothing in the file is trusted to run anything, and nothing writes into it."""
-    # Immutable: a finished index only ever changes by being replaced, so no lock and no journal beside it is needed.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    return connection
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are exactly ours; a view or a trigger under their names could do anything."""
-    marks = connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
-    kinds = {kind for (kind,) in connection.execute("SELECT DISTINCT type FROM sqlite_master LIMIT 10")}
-    schema = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE name IN ('documents', 'passages', 'terms')"))
-    return marks == (APPLICATION, VERSION) and kinds <= {"table", "index"} and schema == _TABLES
-
-
-def _is_index(path: Path) -> bool:
-    """Whether a file is an index, be it broken or of another version: such may be replaced."""
-    with path.open("rb") as file:
-        header = file.read(72)
-    return header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION.to_bytes(4, "big")
+            with sqlite_errors(str(out), writing=True):
+                return update(connect, None, files, name=name)
+        finally:
+            for connection in opened:
+                connection.close()
+    try:
+        with sqlite_errors(str(out), writing=True), closing(store.open_to_write(out)) as connection:
+            return update(lambda: connection, connection, files, name=name)
+    except BadFileError as error:
+        if error.path == str(out):
+            raise _BrokenIndexError from error
+        raise
 
 
 def _files(docs: Sequence[str | Path], *, leave_out: Path | None = None) -> list[SourceFile]:
     """The files of all sources; two of one name could not be told apart in a citation."""
+    beside = {} if leave_out is None else {f"{leave_out.name}{end}" for end in ("", "-wal", "-shm")}
     known: dict[str, SourceFile] = {}
     for source in docs:
         for file in list_files(source):
-            if leave_out is not None and leave_out.exists() and file.path.samefile(leave_out):
+            if leave_out is not None and file.path.name in beside and file.path.parent.samefile(leave_out.parent):
                 continue
             other = known.setdefault(file.source, file)
             if other is not file and not other.path.samefile(file.path):
@@ -265,76 +339,5 @@ def _files(docs: Sequence[str | Path], *, leave_out: Path | None = None) -> list
                     hint="Name the folder above both, or make an index for each.",
                 )
     if not known:
-        raise BadFileError(_names(docs), "holds no files.", hint="Put documents there, for example .txt or .md.")
+        raise BadFileError(names(docs), "holds no files.", hint="Put documents there, for example .txt or .md.")
     return list(known.values())
-
-
-def _names(docs: Sequence[str | Path]) -> str:
-    return ", ".join(map(str, docs))
-
-
-def _fill(connection: sqlite3.Connection, files: Sequence[SourceFile], *, name: str) -> list[BadDocument]:
-    """Read `files` into the tables of an empty database; those that cannot be read are returned."""
-    connection.execute("PRAGMA journal_mode = OFF")  # the file has another name until it is whole
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    for statement in _TABLES.values():
-        connection.execute(statement)
-    bad_documents: list[BadDocument] = []
-    for file in progress.track(files, "reading and indexing", len(files)):
-        try:
-            state = file.path.stat()  # before reading: what is changed meanwhile counts as changed
-            text = read(file.path).text
-        except BadFileError as error:
-            bad_documents.append(BadDocument(file.source, error.reason))
-        except (FileNotFoundError, NotFoundError):
-            bad_documents.append(BadDocument(file.source, "was there and is gone."))
-        else:
-            _add(connection, file, state, text)
-    if len(bad_documents) == len(files):
-        first = bad_documents[0]
-        raise BadFileError(
-            name, f"holds no document that can be read ({first.path}: {first.reason})", hint="llamarium read FILE shows what is wrong."
-        )
-    connection.execute("INSERT INTO terms(terms) VALUES ('optimize')")
-    connection.commit()
-    return bad_documents
-
-
-def _add(connection: sqlite3.Connection, file: SourceFile, state: os.stat_result, text: str) -> None:
-    cut = passages(text)
-    title = cut[0].heading.split(" / ")[0] if cut else ""
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    path = os.path.abspath(file.path)  # noqa: PTH100  links stay links
-    document = connection.execute(
-        "INSERT INTO documents VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-        (file.source, title, text, digest, whole_characters(path), state.st_size, state.st_mtime_ns),
-    ).lastrowid
-    title_terms = search_terms(f"{title} {file.source}")
-    for passage in cut:
-        row = connection.execute(
-            "INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?)",
-            (document, passage.start, passage.body, passage.end, passage.heading),
-        ).lastrowid
-        body = search_terms(text[passage.body : passage.end])
-        connection.execute(
-            "INSERT INTO terms(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
-            (row, title_terms, search_terms(passage.heading), body),
-        )
-
-
-@contextmanager
-def _sqlite_errors(name: str, *, writing: bool = False) -> Iterator[None]:
-    """What SQLite says, as what a user can do something about."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "")  # not every error comes from the library
-        if "no such module" in str(error):
-            message = "The SQLite of this Python was built without full-text search (FTS5)."
-            raise UsageError(message, hint="Use another build of Python.") from error
-        if writing and (code == "SQLITE_FULL" or code.startswith("SQLITE_IOERR")):
-            message = f"{name} could not be written: the disk is full or fails."
-            raise ResourceError(message, hint="Free some space and run the command again.") from error
-        raise BadFileError(name, f"cannot be used as an index ({error}).", hint=MAKE_ANEW) from error
