@@ -156,6 +156,7 @@ def test_marks_are_reported() -> None:
     [
         ("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。", "shift_jis", "Japanese in SHIFT_JIS"),
         ("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。", "euc_jp", "Japanese in EUC-JP"),
+        ("これはとてもやすいです。", "euc_jp", "Japanese in EUC-JP"),
         ("모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.", "euc_kr", "Korean in EUC-KR"),
         ("Все люди рождаются свободными и равными в своём достоинстве и правах.", "cp1251", "Cyrillic in WINDOWS-1251"),
         ("Все люди рождаются свободными и равными в своём достоинстве и правах.", "koi8-r", "Cyrillic in KOI8-R"),
@@ -175,6 +176,9 @@ def test_other_encodings_are_named_and_refused(text: str, codec: str, says: str)
         ("Příliš žluťoučký kůň úpěl ďábelské ódy, a nikdo se nedivil, jen sýr stál na stole.", "cp1250"),
         ("Zażółć gęślą jaźń, potem idź do łóżka i śpij spokojnie aż do świtu.", "cp1250"),
         ("Yaşlı öğretmen çocuğa ışığı söndürmesini söyledi, çünkü gün doğmuştu.", "cp1254"),
+        ("Starosta oznámil, že obec opraví školu a postaví nové hřiště.", "cp1250"),
+        ("Az idei őszi szünetben több gyerek jött, mint tavaly, mondta a művelődési ház vezetője.", "cp1250"),
+        ("Bugün hava çok güzel, yarın da güneşli olacağı söyleniyor; çocuklar dışarıda oynuyor.", "cp1254"),
         ("Le garçon a mangé des pâtes à l'étage, près de la fenêtre.", "cp850"),
     ],
 )
@@ -280,6 +284,14 @@ def test_the_place_of_the_first_bad_byte_is_said() -> None:
         decode(b"0123456789\xff rest", path="a.txt")
     assert caught.value.offset == 10
     assert "a.txt, byte 10" in caught.value.message
+
+
+def test_the_place_is_right_beyond_the_first_megabyte() -> None:
+    text = ("羊驼住在山上，吃草。" * 60_000).encode()
+    for data, place in ((codecs.BOM_UTF8 + text[:-1], len(text)), (text[:1_200_000] + b"\xff" + text[1_200_000:], 1_200_000)):
+        with pytest.raises(BadFileError) as caught:
+            decode(data, path="a.txt")
+        assert caught.value.offset == place
 
 
 def test_coloured_logs_are_text() -> None:

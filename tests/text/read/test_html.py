@@ -95,6 +95,7 @@ def test_chinese_in_the_encoding_that_the_page_declares() -> None:
         ("<p>1<br><br>2</p>", "1\n\n2"),
         ("<p title='a > b'>quoted</p>", "quoted"),
         ("<p>&lt;b&gt; &#x7f8a; &nosuch; &amp;amp;</p>", "<b> 羊 &nosuch; &amp;"),
+        pytest.param("<p>&#" + "9" * 5000 + ";", "\ufffd", id="a number that is too long"),
         ("<ruby>羊<rp>(</rp><rt>yang</rt><rp>)</rp></ruby>", "羊"),
         ("<main><p>Only this of all that is here.</p></main><p>Not this.</p>", "Only this of all that is here."),
         ("<p>See <a href=1>one</a>.</p>", "See one."),

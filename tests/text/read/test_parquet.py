@@ -4,6 +4,7 @@ import datetime
 
 import pyarrow
 import pytest
+from pyarrow.parquet import ParquetFile
 from tests.text.tables import parquet
 
 from llamarium.ground.errors import BadFileError
@@ -63,6 +64,15 @@ def test_what_is_refused(columns: dict[str, object], says: str) -> None:
     with pytest.raises(BadFileError) as caught:
         list(read(parquet(columns), path="a.parquet"))
     assert says in caught.value.message
+
+
+def test_what_says_that_it_is_too_much_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unpack(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ParquetFile, "iter_batches", unpack)
+    with pytest.raises(BadFileError, match="unpacks to more"):
+        list(read(parquet({"text": ["a" * 10_000_000]}), path="a"))
 
 
 def test_what_is_cut_off_or_something_else() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -104,6 +105,17 @@ def test_a_broken_file_is_refused() -> None:
         found(b"<html>")
     with pytest.raises(BadFileError, match="unpacks to more than 250 times"):
         found(gzip.compress(INFO + b"\n" * 50_000_000))
+
+
+def test_a_page_is_unpacked_no_further_than_a_page_may_be() -> None:
+    data = page(gzip.compress(b"a" * 200_000_000), headers={"Content-Encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        assert "has more than 16 MB" in found(data)[0][2]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * warc.LARGEST_PAGE
 
 
 def test_the_last_record_may_be_cut_off() -> None:
