@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from llamarium.engine.constrain import Constraint
 from llamarium.engine.sample import Sampling, choose
 from llamarium.ground.errors import UsageError
 from llamarium.models.context import Cached
@@ -60,11 +61,13 @@ def stream(
     stop_ids: frozenset[int],
     stop: Sequence[str] = (),
     result: Generation | None = None,
+    constraint: Constraint | None = None,
 ) -> Iterator[str]:
     """Yield pieces of text as they become certain; `result` is filled as they come.
 
     Ends at a stop id, before a stop string, after `max_tokens`, or where the context is full. An encoder-decoder reads the
     prompt with its encoder and begins what it writes with its start id; a model that only reads is refused (`UsageError`).
+    A `constraint` masks the logits before an id is chosen, and is told every id but the last.
     """
     result = result if result is not None else Generation()
     if model.KIND == "encoder":
@@ -88,11 +91,14 @@ def stream(
     stopped = False
     fresh = ids
     for _ in range(room):
-        number = choose(_next_logits(model, fresh, context, source), sampling, seen=ids, generator=generator)
+        logits_V = _next_logits(model, fresh, context, source)
+        number = choose(logits_V if constraint is None else constraint.mask(logits_V), sampling, seen=ids, generator=generator)
         source = None  # what was read of it is in the context
         if number in stop_ids:
             result.finish_reason = "stop"
             break
+        if constraint is not None:
+            constraint.take(number)
         result.token_ids.append(number)
         result.completion_tokens += 1
         result.seconds = time.perf_counter() - began

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from llamarium.checkpoint.open import Opened, open_model
+from llamarium.engine.constrain import Grammar
 from llamarium.engine.generate import Generation, check_length, generate, stream
 from llamarium.engine.sample import Sampling
 from llamarium.ground.device import pick_device, pick_dtype
@@ -54,7 +55,8 @@ class LanguageModel:
         """Continue `prompt`. With ``stream=True`` an iterator over pieces of text, else a `Generation`.
 
         Options: `max_tokens` (128), `temperature` (0.7), `top_p` (0.95), `top_k`, `min_p`, `repetition_penalty`, `seed`,
-        `stop` (strings), `result` (a `Generation` to fill while streaming).
+        `stop` (strings), `result` (a `Generation` to fill while streaming), `grammar` (Lark; the text follows it, see
+        `engine.constrain`).
         """
         ids = self.tokenizer.encode(prompt, add_special=True)
         # A model was trained to see something before a text: nothing at all would leave it without a first state.
@@ -80,6 +82,7 @@ class LanguageModel:
         max_tokens: int = 128,
         stop: str | Sequence[str] = (),
         result: Generation | None = None,
+        grammar: str | None = None,
         **sampling: Any,
     ) -> Generation | Iterator[str]:
         self._check(ids)
@@ -88,13 +91,14 @@ class LanguageModel:
         if unknown:
             name = sorted(unknown)[0]
             raise UsageError(
-                f"Unknown option {name!r}.", hint=nearest(name, ["max_tokens", "stop", "stream", *Sampling.__dataclass_fields__])
+                f"Unknown option {name!r}.", hint=nearest(name, ["max_tokens", "stop", "stream", "grammar", *Sampling.__dataclass_fields__])
             )
         options: dict[str, Any] = {
             "max_tokens": max_tokens,
             "sampling": Sampling(**sampling),
             "stop_ids": self.stop_ids,
             "stop": [stop] if isinstance(stop, str) else list(stop),
+            "constraint": None if grammar is None else Grammar(grammar, self.tokenizer, stop_ids=self.stop_ids),
         }
         if stream:
             return _stream(self.model, self.tokenizer, ids, result=result, **options)
