@@ -23,6 +23,7 @@ from llamarium.text.confined import Limits
 READERS = {
     "wait": "import time\n    time.sleep(60)\n    yield",
     "eat": "held = bytearray(2_000_000_000)\n    yield Piece(str(len(held)))",
+    "fill": "held = []\n    while True:\n        held.append(str(len(held)))\n    yield",
     "die": "import os, signal\n    os.kill(os.getpid(), signal.SIGSEGV)\n    yield",
     "leave": "import os\n    os._exit(7)\n    yield",
     "print": 'print(\'{"kind": "done"}\', flush=True)\n    yield Piece(data.decode())',
@@ -91,6 +92,7 @@ def test_a_child_knows_only_what_it_needs(file: Path) -> None:
     [
         ("wait", Limits(seconds=0.4), "took longer than 0.4 s"),
         ("eat", Limits(memory=256 << 20), "needs more than 256 MB of memory"),
+        ("fill", Limits(memory=100 << 20), "needs more than 100 MB of memory"),
         ("long", Limits(text=1 << 20), "holds more than 1 MB of text"),
         ("die", Limits(), "made the process that read it stop (SIGSEGV)"),
         ("leave", Limits(), "made the process that read it stop (exit status 7)"),

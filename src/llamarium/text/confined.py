@@ -254,19 +254,27 @@ def _limit_memory(memory: int) -> None:
 def _serve_one(request: dict[str, Any], answers: BinaryIO) -> bool:
     """Answer one request; whether this process may go on."""
     try:
+        _answer(request, answers)
+        return True
+    except MemoryError:
+        pass  # with the error goes all that its frames held, so that there is room for an answer
+    _say(answers, "out of memory")
+    return False
+
+
+def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
+    try:
         _read(request, answers)
         _say(answers, "done")
     except LlamariumError as error:
         told = {name: getattr(error, name, None) for name in ("message", "hint", "path", "reason", "offset")}
         _say(answers, "error", **{**told, "class": type(error).__name__})
     except MemoryError:
-        _say(answers, "out of memory")
-        return False
+        raise
     except RecursionError:
         _bad_file(answers, "is nested too deeply.")
     except Exception as error:  # a parser's fault is no reason to stop reading other files
         _bad_file(answers, f"cannot be parsed ({type(error).__name__}: {str(error)[:200]}).")
-    return True
 
 
 def _read(request: dict[str, Any], answers: BinaryIO) -> None:
