@@ -67,8 +67,8 @@ class Echo(Model):
         ids = ids_BT[0].tolist()
         if len(ids) > 1:
             turns = [list(turn) for turn in _split(ids, START)]
-            said = next(turn for turn in reversed(turns) if turn[: len(USER)] == USER)
-            self.reply = said[len(USER) : said.index(END)]
+            said = next((turn[len(USER) : turn.index(END)] for turn in reversed(turns) if turn[: len(USER)] == USER), [])
+            self.reply = list(said)
         logits_BTV = torch.full((1, len(ids), self.config.vocab_size), -50.0)
         logits_BTV[0, -1, self.reply.pop(0) if self.reply else END] = 50.0
         return logits_BTV

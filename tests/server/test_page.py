@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llamarium.engine.language_model import LanguageModel
 
 Start = Callable[..., Any]
@@ -138,6 +140,7 @@ def test_the_language_is_switched_and_remembered(serving: Start, echo: LanguageM
     assert browser.text("#tab-ask") == "Ask"
 
 
+@pytest.mark.slow
 def test_a_chinese_browser_gets_chinese(serving: Start, echo: LanguageModel, docs: Path, browser: Any) -> None:
     served = serving(echo, docs=docs)
     browser.goto(served.url, language="zh-CN")
@@ -147,6 +150,7 @@ def test_a_chinese_browser_gets_chinese(serving: Start, echo: LanguageModel, doc
     assert browser.text(".citation .document") == "豆腐.md"
 
 
+@pytest.mark.slow
 def test_all_words_exist_in_both_languages(serving: Start, echo: LanguageModel, browser: Any) -> None:
     served = serving(echo)
     browser.goto(served.url)
@@ -179,6 +183,7 @@ def test_the_keyboard_is_enough(serving: Start, echo: LanguageModel, docs: Path,
     assert browser.evaluate(nameless) == []
 
 
+@pytest.mark.slow
 def test_on_a_phone_nothing_is_wider_than_the_screen(serving: Start, echo: LanguageModel, docs: Path, browser: Any) -> None:
     (docs / ("a-name-without-any-space-" * 6 + ".md")).write_text(
         "# Barn\n\nA llama sleeps in the " + "b" * 300 + " barn.\n", encoding="utf-8"
@@ -197,6 +202,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(serving: Start, echo: Langu
     assert browser.evaluate("document.documentElement.scrollWidth") == 360
 
 
+@pytest.mark.slow
 def test_contrast_is_enough_in_light_and_dark(serving: Start, echo: LanguageModel, browser: Any) -> None:
     """WCAG 2.2: at least 4.5 between any text and what it stands on."""
     served = serving(echo)

@@ -48,7 +48,7 @@ class Application:
     ) -> None:
         self.slot = Slot(model)
         self.library = library
-        chat = Chat(self.slot, name=name)
+        self.chat = chat = Chat(self.slot, name=name)
         routes = [
             *(_file(page / file.name) for file in sorted(page.iterdir()) if file.suffix in KINDS),
             Route("/healthz", self.healthz),

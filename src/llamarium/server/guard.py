@@ -60,7 +60,8 @@ def hosts_of(address: str) -> Hosts:
     if is_loopback(address):
         return Hosts(LOOPBACK | {name})
     own = socket.gethostname().lower()
-    return Hosts(LOOPBACK | {name, own, f"{own.partition('.')[0]}.local"}, any_address=True)
+    names = {own, f"{own.partition('.')[0]}.local"} | (set() if _is_address(name) else {name})
+    return Hosts(LOOPBACK | names, any_address=True)
 
 
 def is_loopback(address: str) -> bool:
