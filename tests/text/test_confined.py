@@ -222,7 +222,7 @@ def test_ctrl_c_leaves_nobody_behind(file: Path) -> None:
 
 def test_a_long_file_has_more_time() -> None:
     assert Limits.for_size(10_000) == Limits() == Limits(seconds=10.0, memory=512 << 20)
-    assert Limits.for_size(5 << 20).seconds == 40.0
+    assert Limits.for_size(1 << 20).seconds == 64.0
     assert Limits.for_size(1 << 30).seconds == confined.LONGEST
 
 

@@ -34,7 +34,7 @@ from typing import Any, BinaryIO, NoReturn
 from llamarium.ground import errors
 from llamarium.ground.errors import BadFileError, LlamariumError
 
-SLOWEST = 128 << 10  # bytes a second: a book of a thousand pages in 5 MB gets 40 s
+SLOWEST = 16 << 10  # bytes a second: a manual of 260 pages, 1.3 MB as PDF, took 10 s on a busy machine
 LONGEST = 300.0  # seconds
 CODE = 64 << 20  # bytes of programs and libraries in memory, which the kernel does not count as data
 MOST_FILES = 200  # then a fresh child follows: parsers leak
@@ -51,7 +51,7 @@ class Limits:
 
     @classmethod
     def for_size(cls, size: int) -> Limits:
-        """The usual ones, with more time for a file of more than 1.3 MB: it may be honest and long."""
+        """The usual ones, with more time for a file of more than 160 KB: it may be honest and long. Who cannot wait gives his own."""
         return cls(seconds=min(max(cls.seconds, size / SLOWEST), LONGEST))
 
 
