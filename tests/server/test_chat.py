@@ -74,9 +74,9 @@ def test_a_stop_string_ends_the_answer(serving: Start, echo: LanguageModel) -> N
 
 def test_one_after_another_is_never_refused(serving: Start, echo: LanguageModel) -> None:
     served = serving(echo)
-    for number in range(100):
-        body = {"messages": HELLO, "max_tokens": 2, "stream": number % 2 == 0}
-        assert served.post("/v1/chat/completions", body).status_code == 200, number
+    for number in range(150):
+        body = {"messages": HELLO if number % 3 else [{"role": "user", "content": "x" * 5000}], "max_tokens": 2, "stream": number % 2 == 0}
+        assert served.post("/v1/chat/completions", body).status_code == (200 if number % 3 else 400), number
 
 
 def test_while_one_speaks_others_are_refused_at_once(serving: Start, echo: LanguageModel) -> None:

@@ -185,4 +185,6 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return RefusedError(500, "The server made a mistake; its log says which.", code="internal").response()
+    # uvicorn closes the connection after it has written the error down; a client must not take it for one that lives.
+    headers = {"Connection": "close"}
+    return RefusedError(500, "The server made a mistake; its log says which.", code="internal", headers=headers).response()

@@ -126,7 +126,7 @@ class Turn:
     async def chat(self, messages: Sequence[dict[str, str]], *, max_tokens: int | None, **options: Any) -> None:
         """Begin to answer. What is wrong with the request is raised here, before the model does anything."""
         loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
+        ready: asyncio.Future[BaseException | None] = loop.create_future()
 
         def put(piece: str | BaseException | None) -> None:
             with suppress(RuntimeError):
@@ -147,18 +147,23 @@ class Turn:
                 put(error)
 
         self._work = self._slot.run(self, work)
-        await ready
+        if (error := await ready) is not None:
+            await self._freed()
+            raise error
 
     async def pieces(self) -> AsyncIterator[str]:
         """What `chat` says, as it says it; at its end the place is free. `LeftError` if it was left meanwhile."""
         while isinstance(piece := await self._pieces.get(), str):
             yield piece
-        # Who has read the end may ask again at once, and must not find the thread still on its way out.
+        await self._freed()
+        if piece is not None:
+            raise piece
+
+    async def _freed(self) -> None:
+        """Who has read the end may ask again at once, and must not find the thread still on its way out."""
         assert self._work is not None
         await self._work
         self._slot.free(self)
-        if piece is not None:
-            raise piece
 
     async def run(self, work: Callable[[Speaker], T]) -> T:
         """Do `work`, which may have the model speak, to its end."""
@@ -184,13 +189,9 @@ class Speaker:
         return result
 
 
-def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
+def _settle(future: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
+    if not future.done():  # nobody may wait any more
+        future.set_result(error)
 
 
 def _begin(
