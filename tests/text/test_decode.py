@@ -69,6 +69,7 @@ WESTERN_SNIPPETS = (
     "Een coëfficiënt en een ruïne",
     "El número ½ és més petit que l’1",
     "naïve",
+    "Error: ¡El archivo no existe!",
     "25 °C and 3 £",
     "© 2024 The authors",
     "“Quoted”, she said – and left…",

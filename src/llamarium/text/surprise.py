@@ -67,7 +67,7 @@ _WRONG_PLACE = re.compile(
     f"|(?<![{_LETTER}'’])[{_ACCENTED}](?<![àáéèíóòúåöæøÀÁÉÈÍÓÅÖÆØ])(?![{_LETTER}])"  # alone, and no word of one letter
     "|(?<=[a-zà-öø-ÿ])[À-ÖØ-ÞŒŠŽŸ]|(?<=[а-яё])[А-ЯЁ]"  # a capital after a small letter
     "|[А-яЁё](?=[A-Za-z])|(?<=[A-Za-z])[А-яЁё]"  # two alphabets in a word
-    f"|(?<=[{_LETTER}])[„‚•£€§©®°×½¼²³¿¡™‹«](?=[{_LETTER}])"  # a sign inside a word
+    f"|(?<=[{_LETTER}])[„‚•£€§©®°×½¼²³¿¡™‹«](?=[{_LETTER}])|•(?=[A-Za-z])"  # a sign inside a word
     # a Chinese character by itself among letters
     "|(?<![^A-Za-z \n\t(])[\u2027\u3001-\u9fff\ufe30-\ufe6f\uff01-\uff5e](?![^A-Za-z \n\t).,])"
 )
