@@ -1,11 +1,12 @@
-"""An answer in a model's words, where the quotes bear every sentence of it.
+"""An answer in a model's words, each sentence with the quote that bears it.
 
-Takes: a model that chats, a question and the verified quotes.
-Gives: the model's answer, or nothing where a plain check finds a sentence that no quote bears.
+Takes: a model that chats and follows a grammar, a question and the verified quotes.
+Gives: sentences, each with its citation: those of the model that a quote bears, or where it has none, the quotes.
 Does not know: where the quotes come from, what a model is.
 
-The check is about words, not about truth: it refuses numbers, names and negations that the quote does not have, and
-sentences of other words. It cannot see that words of a quote were put together to say something else, so the quotes are
+What is retrieved is data: it stands in the prompt as numbered text, and the grammar leaves the model no way to say anything
+but sentences that end in the number of one of these quotes, without brackets, markup or links of their own. Whether the
+quote says what the sentence says is then looked at by `verify`, which is about words and no judge of truth: the quotes are
 always shown with the answer.
 """
 
@@ -13,21 +14,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llamarium.apps.ask.passages import sentences
-from llamarium.apps.ask.words import held_in, question_words, terms_of, words
+from llamarium.apps.ask.verify import verify
+from llamarium.apps.ask.words import held_in, question_words, terms_of
 
-SHARE_OF_WORDS = 0.8  # at 0.6 a small model's invention was let through that used a quote's words for something else
-MOST_TOKENS = 160
+MOST_TOKENS = 120
+MOST_SENTENCES = 2
+LONGEST_SENTENCE = 240  # characters
+FEWEST_SHARED = 0.85  # of a sentence's words: what a small model adds of its own is seldom a paraphrase
 
-_NUMBER = re.compile(r"[0-9]+(?:[.,:][0-9]+)*|[零〇一二两三四五六七八九十百千万亿半]{2,}|[零〇二两三四五六七八九十百千万亿半]")
-_ENGLISH_NUMBERS = (
-    "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty "
-    "thirty forty fifty sixty seventy eighty ninety hundred thousand million billion first second third half twice double"
-)
-_NUMBER_WORDS = frozenset(_ENGLISH_NUMBERS.split())
-_NEGATION = re.compile(r"\b(?:not|no|never|none|nor|neither|without|cannot)\b|n['’]t\b|[不没无非勿未]", re.IGNORECASE)
+_CITED = re.compile(r"\s*\[([0-9]{1,3})\]")
+# What a browser or a terminal could make something to click on, or fetch.
+_ACTIVE = re.compile(r"[\w+.-]+://|\b(?:www\.|mailto:|javascript:|data:)|[<>`|\[\]]|[\w.+-]+@[\w-]+\.\w", re.IGNORECASE)
 
 
 class _Generation(Protocol):
@@ -41,39 +42,120 @@ class Chats(Protocol):
         """Answer the last message."""
 
 
-def phrase(model: Chats, question: str, quotes: Sequence[str]) -> str | None:
-    """The model's answer to `question` if a quote bears every sentence of it, else None."""
-    # The quotes come first and bare: a small model takes numbers and marks around them for part of what it should say.
-    prompt = "\n\n".join([*quotes, f"Answer from this text only, in one short sentence and in its words: {question}"])
-    answer = model.chat([{"role": "user", "content": prompt}], max_tokens=MOST_TOKENS, temperature=0.0).text.strip()
-    spans = sentences(answer, 0, len(answer))
-    return answer if spans and all(any(bears(quote, answer[start:end]) for quote in quotes) for start, end in spans) else None
+class Follows(Protocol):
+    """What can answer a conversation in a given form, as ``llamarium.load`` returns it."""
+
+    def chat(self, messages: Sequence[dict[str, Any]], *, max_tokens: int, temperature: float, grammar: str) -> _Generation:
+        """Answer the last message with a text that follows `grammar` (Lark's form)."""
 
 
-def bears(quote: str, sentence: str) -> bool:
-    """Whether one quote has all numbers and names of a sentence, most of its other words, and says no where it says no.
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of an answer. `citation`: which of the quotes bears it, from 0; `phrased`: in the model's words, else the quote's."""
 
-    >>> bears("The oven is heated to 230 degrees.", "Heat the oven to 230 degrees.")
-    True
-    >>> bears("The oven is heated to 230 degrees.", "Heat the oven to 250 degrees.")
-    False
+    text: str
+    citation: int
+    phrased: bool
+
+
+@dataclass(frozen=True)
+class Phrased:
+    """What became of a model's answer. `refused`: what it said that no quote bears, with the first reason."""
+
+    sentences: tuple[Sentence, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def phrased(self) -> bool:
+        """Whether a sentence of the model is left."""
+        return any(sentence.phrased for sentence in self.sentences)
+
+    @property
+    def text(self) -> str:
+        """The sentences, each with the number of its quote, from 1."""
+        return " ".join(f"{sentence.text} [{sentence.citation + 1}]" for sentence in self.sentences)
+
+
+def phrased_answer(model: Follows, question: str, quotes: Sequence[str]) -> Phrased:
+    """Let `model` answer `question` from `quotes`, of which there is at least one.
+
+    A sentence that neither its quote nor another one bears is dropped; where none is left, the quotes are the answer.
     """
-    wanted = question_words(sentence).wanted
-    if not wanted or _facts(sentence) - _facts(quote) - terms_of(quote):
-        return False
-    parts = [quote[start:end] for start, end in sentences(quote, 0, len(quote))]
-    closest = max(parts, key=lambda part: len(held_in(wanted, terms_of(part))), default="")
-    if bool(_NEGATION.search(sentence)) != bool(_NEGATION.search(closest)):
-        return False
-    return len(held_in(wanted, terms_of(quote))) >= SHARE_OF_WORDS * len(wanted)
+    said = model.chat(prompt(question, quotes), max_tokens=MOST_TOKENS, temperature=0.0, grammar=grammar(len(quotes))).text
+    return judged(said, question, quotes)
 
 
-def _facts(text: str) -> set[str]:
-    """Numbers, and the terms of names: what has a capital within a sentence, a digit, or is put together."""
-    facts = set(_NUMBER.findall(text))
-    for number, word in enumerate(words(text)):
-        written = text[word.start : word.end]
-        is_name = (number > 0 and written[0].isupper()) or (len(word.terms) > 1 and written.isascii()) or any(c.isdigit() for c in written)
-        if is_name or written.lower() in _NUMBER_WORDS:
-            facts.add(word.terms[0])
-    return facts
+def phrase(model: Chats, question: str, quotes: Sequence[str]) -> str | None:
+    """The same for a model that follows no grammar: its answer with citations, or None where no quote bears a sentence of it."""
+    said = model.chat(prompt(question, quotes), max_tokens=MOST_TOKENS, temperature=0.0).text
+    answer = judged(said, question, quotes)
+    return answer.text if answer.phrased else None
+
+
+def prompt(question: str, quotes: Sequence[str]) -> list[dict[str, str]]:
+    """The conversation that asks for an answer: the quotes, numbered from 1, and the question."""
+    numbered = "\n\n".join(f"[{number}] {quote}" for number, quote in enumerate(quotes, 1))
+    # The text first: what a small model has read last it keeps to.
+    content = f"{numbered}\n\nQuestion: {question}\n\nAnswer the question with one sentence of the text above."
+    return [{"role": "user", "content": content}]
+
+
+def grammar(num_quotes: int) -> str:
+    """One or two sentences, each with the number of a quote behind it, in Lark's form."""
+    numbers = " | ".join(f'"{number}"' for number in range(1, num_quotes + 1))
+    plain = r"[^\s\[\]<>`|.!?。！？]"
+    inner = r"[^\[\]<>`|\n\r\t.!?。！？]|[.][0-9A-Za-z_]"
+    return (
+        f'start: sentence (" " sentence){{0,{MOST_SENTENCES - 1}}}\n'
+        f'sentence: TEXT " [" number "]"\n'
+        f"number: {numbers}\n"
+        f"TEXT: /{plain}({inner}){{3,{LONGEST_SENTENCE}}}[.!。！]/\n"
+    )
+
+
+def judged(said: str, question: str, quotes: Sequence[str]) -> Phrased:
+    """What of a text can stand: sentences that a quote bears; the quotes themselves where there is none.
+
+    >>> judged("Heat the oven to 230 degrees. [1] Bake for an hour. [1]", "How hot?", ["The oven is heated to 230 degrees."]).text
+    'Heat the oven to 230 degrees. [1]'
+    """
+    wanted = question_words(question).wanted
+    kept: list[Sentence] = []
+    refused: list[tuple[str, str]] = []
+    for text, cited in _cited_sentences(said):
+        order = sorted(range(len(quotes)), key=lambda number: number != cited)  # the one that it names first
+        off = _asks(text, question) or not held_in(wanted, terms_of(text))
+        reasons = ["question"] if off else [_reason(quotes[number], text) for number in order]
+        if "" in reasons:
+            kept.append(Sentence(text, order[reasons.index("")], phrased=True))
+        else:
+            refused.append((text, reasons[0]))
+    if not kept:
+        kept = [Sentence(quote, number, phrased=False) for number, quote in enumerate(quotes)]
+    return Phrased(tuple({sentence.text: sentence for sentence in kept}.values()), tuple(refused))
+
+
+def _asks(sentence: str, question: str) -> bool:
+    """Whether a sentence begins as the question does: a small model likes to say it again, with a full stop."""
+    return sentence.lower().split()[:2] == question.lower().split()[:2] or sentence[:4] == question[:4]
+
+
+def _cited_sentences(said: str) -> list[tuple[str, int | None]]:
+    """The sentences of a text with the quote that each names, from 0; the last is left out where the text broke off in it."""
+    found: list[tuple[str, int | None]] = []
+    place = 0
+    while place < len(said):
+        mark = _CITED.search(said, place)
+        part = said[place : mark.start() if mark else len(said)]
+        place = mark.end() if mark else len(said)
+        spans = [part[start:end] for start, end in sentences(part, 0, len(part))]
+        found += [(text, int(mark[1]) - 1 if mark else None) for text in spans if mark or text[-1] in ".!。！"]
+    return found
+
+
+def _reason(quote: str, sentence: str) -> str:
+    """Why a quote does not bear a sentence; empty where it does."""
+    if _ACTIVE.search(sentence):
+        return "link"
+    verdict = verify(quote, sentence, fewest_shared=FEWEST_SHARED)
+    return "" if verdict.accepted else verdict.reasons[0][0]

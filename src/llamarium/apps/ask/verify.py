@@ -1,0 +1,492 @@
+"""Whether a passage bears a sentence.
+
+Takes: a passage and a sentence, in English or Chinese.
+Gives: yes, or no with reasons: a number, a name, a negation, a thing that the passage does not have, or has elsewhere.
+Does not know: where either comes from; what is true.
+
+Both become tokens: English words by their stems, Chinese by known words and else by characters, numbers by their value. A
+token of the sentence is laid beside those of the passage. Facts (numbers, names, words of a kind such as colours and months)
+must be there and stand beside what they stand beside in the passage; what takes the place of another word between the same
+neighbours must mean the same; clauses must say yes and no alike; and enough of the words must be there at all. That is a
+check of words: a sentence that puts a passage's own words together anew, in a way that these rules do not see, passes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from llamarium.apps.ask import kinds
+from llamarium.apps.ask.quantities import Quantity, quantities
+from llamarium.apps.ask.words import STOP_WORDS, stem
+
+Reason = Literal["empty", "number", "name", "negation", "thing", "words"]
+
+LONGEST = 4_000  # characters of either that are looked at
+FEWEST_SHARED = 0.34  # of the sentence's words: a paraphrase has few of them, an invention fewer
+WINDOW = 7  # tokens on each side that tell what a fact is about
+DECAY = 0.85  # how much less a token counts for every step away
+LIKELY = 0.7  # of the best fit: so well another place fits that it may be the one that is meant
+ACROSS = 0.5  # how much less what stands in another clause
+AGREES = 0.15  # what a word counts that is far from any negation
+CLEARLY = 1.25  # how much better another fact must fit before it is taken for the one that belongs here
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a passage bears a sentence; if not, why: (what is wrong, the words it is about)."""
+
+    accepted: bool
+    reasons: tuple[tuple[Reason, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Token:
+    """One unit of comparison. `clause` and `sentence` count from 0; `sides` says which side of which opposites it is on."""
+
+    key: str
+    written: str
+    sort: Literal["word", "dense", "number", "name"]
+    same: frozenset[int] = frozenset()
+    kinds: frozenset[int] = frozenset()
+    sides: Mapping[int, int] = field(default_factory=dict)
+    negates: bool = False
+    excuses: bool = False
+    weak: bool = False
+    clause: int = 0
+    sentence: int = 0
+
+    def means(self, other: _Token) -> bool:
+        """Whether one may stand for the other, opposites included: those are told apart by their sides."""
+        if (self.sort == "number") != (other.sort == "number"):
+            return False
+        if self.key == other.key or not self.same.isdisjoint(other.same) or any(label in other.sides for label in self.sides):
+            return True
+        if self.sort == other.sort == "dense":
+            short, long = sorted((self.key, other.key), key=len)
+            return long == short + "色" or (short in long and not self.kinds and not other.kinds)
+        if self.sort == other.sort == "word" and not (self.kinds and other.kinds):
+            return _related(self.key, other.key)
+        return False
+
+
+def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: float = FEWEST_SHARED) -> Verdict:
+    """Whether `passage` bears `sentence`. `context`: what stands above it (title, headings), which may lend names, not facts.
+    `fewest_shared`: the part of the sentence's words that the passage must have.
+
+    >>> verify("The oven is heated to 230 degrees.", "Heat the oven to 230 degrees.").accepted
+    True
+    >>> verify("The oven is heated to 230 degrees.", "Heat the oven to 250 degrees.").reasons
+    (('number', '250'),)
+    >>> verify("豆浆要煮到九十八度。", "豆浆煮到 98 度。").accepted, verify("老豆腐用盐卤点浆。", "老豆腐不用盐卤点浆。").accepted
+    (True, False)
+    """
+    said = _tokens(sentence[:LONGEST])
+    if all(token.weak for token in said):
+        return Verdict(False, (("empty", sentence.strip()),))
+    pair = _Pair(said, _tokens(passage[:LONGEST]), _tokens(context[:LONGEST]))
+    reasons = [*pair.wrong_facts(), *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
+    return Verdict(not reasons, tuple(dict.fromkeys(reasons)))
+
+
+class _Pair:
+    """The tokens of a sentence (`said`) beside those of a passage (`told`). `matches`: for each said one, where it is told."""
+
+    def __init__(self, said: Sequence[_Token], told: Sequence[_Token], above: Sequence[_Token]) -> None:
+        self.said, self.told, self.above = said, told, above
+        self.matches = [[place for place, other in enumerate(told) if token.means(other)] for token in said]
+        self.said_clauses, self.told_clauses = _group(said, "clause"), _group(told, "clause")
+        self.told_sentences = _group(told, "sentence")
+
+    def other_words(self, fewest: float) -> Iterator[tuple[Reason, str]]:
+        """Whether too few of the sentence's words are told at all."""
+        content = [found for token, found in zip(self.said, self.matches, strict=True) if not token.weak]
+        shared = sum(map(bool, content))
+        if shared < fewest * len(content):
+            yield "words", f"{shared} of {len(content)}"
+
+    # --- facts ---
+
+    def wrong_facts(self) -> Iterator[tuple[Reason, str]]:
+        """Numbers, names and words of a kind that the passage does not have, or has beside something else."""
+        for place, token in enumerate(self.said):
+            if token.sort in ("number", "name"):
+                reason: Reason = "number" if token.sort == "number" else "name"
+                if token.weak or (reason == "name" and not self.matches[place] and any(token.means(other) for other in self.above)):
+                    continue
+                if not self.matches[place] or any(self._belongs(place, rival) for rival in self._rivals(place)):
+                    yield reason, token.written
+            elif token.kinds and not self.matches[place] and any(not token.kinds.isdisjoint(other.kinds) for other in self._unsaid):
+                yield "thing", token.written
+
+    @functools.cached_property
+    def _unsaid(self) -> list[_Token]:
+        """What is told and not said."""
+        return [other for other in self.told if not any(other.means(token) for token in self.said)]
+
+    def _rivals(self, place: int) -> list[int]:
+        """Other facts of the same sort; numbers only where they count the same."""
+        token = self.said[place]
+        rivals = [i for i, other in enumerate(self.told) if other.sort == token.sort and not token.means(other) and not other.weak]
+        return rivals if token.sort == "name" else [i for i in rivals if self._counts_the_same(place, i)]
+
+    def _belongs(self, place: int, rival: int) -> bool:
+        """Whether what stands around a fact in the sentence stands around another one in the passage."""
+        own = max(self._fit(place, i) for i in self.matches[place])
+        # Two names that the sentence has both may have changed places: then both fit better where the other stands.
+        named = self.said[place].sort == "name"
+        both = [i for i, token in enumerate(self.said) if named and token.means(self.told[rival])]
+        straight = own + max((self._fit(i, rival) for i in both), default=0.0)
+        crossed = self._fit(place, rival) + max((self._fit(i, j) for i in both for j in self.matches[place]), default=0.0)
+        return crossed > CLEARLY * straight + 0.5
+
+    def _fit(self, place: int, other: int) -> float:
+        """How much of what stands around ``said[place]`` stands around ``told[other]``."""
+        total = 0.0
+        for i in range(max(0, place - WINDOW), min(len(self.said), place + WINDOW + 1)):
+            if i == place or self.said[place].sort == self.said[i].sort == "name":
+                continue
+            best = 0.0
+            for j in self.matches[i]:
+                if j == other or abs(j - other) > WINDOW or self.told[j].sentence != self.told[other].sentence:
+                    continue
+                ordered = 1.0 if (i < place) == (j < other) else 0.6
+                ordered *= 1.0 if self.told[j].clause == self.told[other].clause else ACROSS
+                best = max(best, ordered * DECAY ** (max(abs(i - place), abs(j - other)) - 1))
+            best *= 1.0 if self.said[i].clause == self.said[place].clause else ACROSS
+            total += best * (0.25 if self.said[i].weak else 1.0)
+        return total
+
+    def _counts_the_same(self, place: int, other: int) -> bool:
+        """Whether two numbers stand before, or behind, the same word."""
+        said, told = self.said, self.told
+        after = place + 1 < len(said) and other + 1 < len(told) and said[place + 1].means(told[other + 1])
+        before = place > 0 and other > 0 and not said[place - 1].weak and said[place - 1].means(told[other - 1])
+        return after or before
+
+    # --- what takes another's place ---
+
+    def edits(self) -> Iterator[tuple[Reason, str]]:
+        """Words that stand where the passage has others, or a negation where it has none, with the same words on both sides."""
+        said, told = self.said, self.told
+        there = {token.key for token in told}
+        keys = [t.key if t.key in there or t.weak or not found else told[found[0]].key for t, found in zip(said, self.matches, strict=True)]
+        codes = difflib.SequenceMatcher(None, keys, [token.key for token in told], autojunk=False).get_opcodes()
+        equal = [0, *(b - a if code == "equal" else 0 for code, a, b, _, _ in codes), 0]  # how many tokens, one place further on
+        for number, (code, a, b, c, d) in enumerate(codes):
+            left, right = equal[number], equal[number + 2]
+            if code == "equal":
+                continue
+            if left >= 2 and right >= 2 and b - a <= 2 and d - c <= 2 and self._negated(a, b, c, d):
+                yield "negation", _written([*said[a:b], *told[c:d]])
+            elif code == "replace" and (new := self._substituted(a, b, c, d, beside=(left, right))):
+                yield "thing", _written(new)
+
+    def _negated(self, a: int, b: int, c: int, d: int) -> bool:
+        """Whether one of ``said[a:b]`` and ``told[c:d]`` negates, and their clauses are not alike in spite of it."""
+        turns = sum(token.negates for token in (*self.said[a:b], *self.told[c:d]))
+        ours = self.said_clauses[self.said[min(a, len(self.said) - 1)].clause]
+        theirs = self.told_clauses[self.told[min(c, len(self.told) - 1)].clause]
+        return turns % 2 == 1 and _alike([self.said[i] for i in ours], [self.told[i] for i in theirs]) is False
+
+    def _substituted(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> list[_Token]:
+        """What of ``said[a:b]`` is another thing than ``told[c:d]``; `beside`: how many tokens left and right of it are equal."""
+        said, told, (left, right) = self.said, self.told, beside
+        # At an end of the sentence only what stands next to the words that both have is in its place.
+        if b == len(said):
+            d = next((i for i in range(c, d) if told[i].clause != told[c].clause), d)
+        elif a == 0:
+            c = next((i + 1 for i in range(d - 1, c - 1, -1) if told[i].clause != told[d - 1].clause), c)
+        if b - a > 4 or d - c > 6 or left + right < 3 or (not left and a > 0) or (not right and b < len(said)):
+            return []
+        # A word of the lists that is of no kind (to use, to begin) is as often another word for the same.
+        new = [said[i] for i in range(a, b) if not said[i].weak and not self.matches[i] and (not said[i].same or said[i].kinds)]
+        if len(new) == 1 == len(new[0].key) and min(left, right) < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
+            return []  # one character is mostly a verb
+        if new and any(not token.weak and token in self._unsaid for token in told[c:d]):
+            return new
+        both = [*said[a:b], *told[c:d]]
+        moved = b - a == d - c <= 2 <= min(left, right) and not any(token.weak or token.same for token in both)
+        return list(said[a:b]) if moved and not any(x.means(y) for x in said[a:b] for y in told[c:d]) else []
+
+    # --- yes and no ---
+
+    def turned_round(self) -> Iterator[tuple[Reason, str]]:
+        """Clauses that say no where the passage says yes."""
+        for clause in self.said_clauses.values():
+            agree = disagree = 0.0
+            for place in clause:
+                if self.said[place].weak or self.said[place].negates or not self.matches[place]:
+                    continue
+                fits = {i: self._fit(place, i) + (self.told[i].key == self.said[place].key) for i in self.matches[place]}
+                votes = [self._vote(clause, place, i) for i, fit in fits.items() if fit >= LIKELY * max(fits.values())]
+                # Where it stands in several places, one that agrees will do.
+                agree += max((AGREES + weight for alike, weight in votes if alike), default=0.0)
+                if not any(alike for alike, _ in votes) and self._surely(place):
+                    disagree += max(weight for _, weight in votes)
+            if disagree > agree + AGREES:
+                yield "negation", _written([self.said[i] for i in clause])
+
+    def _surely(self, place: int) -> bool:
+        """Whether a word is told itself, and not only by one of the short Chinese words that may mean the same."""
+        token = self.said[place]
+        there = [self.told[i] for i in self.matches[place]]
+        return token.sort != "dense" or any(
+            token.key in other.key or other.key in token.key or len(other.key) > 1 < len(token.key) for other in there
+        )
+
+    def _vote(self, clause: Sequence[int], place: int, other: int) -> tuple[bool, float]:
+        """Whether a word of the sentence and of the passage stand in clauses that say yes and no alike, and how much that tells."""
+        near = self.told_clauses[self.told[other].clause]
+        said, told = [self.said[i] for i in clause], [self.told[i] for i in near]
+        ours = _scopes(said, self.said)
+        theirs = _scopes(told, [self.told[i] for i in self.told_sentences[self.told[other].sentence]])
+        labels = _opposed(said, told)
+        beside_ours = _beside_turn(said, place - clause[0], labels, before=0.3)
+        beside_theirs = _beside_turn(told, other - near[0], labels, before=0.9)
+        return any(_alike(own, there) is not False for own in ours for there in theirs), max(beside_ours, beside_theirs)
+
+
+def _scopes(clause: Sequence[_Token], sentence: Sequence[_Token]) -> list[Sequence[_Token]]:
+    """The clause; and the sentence, where one negation outside an English clause may reach into it, as in a list."""
+    if not any(token.negates or token.sort == "dense" for token in clause) and sum(token.negates for token in sentence) == 1:
+        return [clause, sentence]
+    return [clause]
+
+
+def _beside_turn(clause: Sequence[_Token], place: int, labels: set[int], *, before: float) -> float:
+    """How near a token stands to a negation of its clause, or to an opposite: 1.5 right behind it, `before` right before it."""
+    nearest = 0.0
+    for i, token in enumerate(clause):
+        if token.negates or not labels.isdisjoint(token.sides):
+            reach = 0.3 if token.key in ("无", "免", "非") else 0.75  # these bind to one word
+            nearest = max(nearest, (before if i > place else 1.5) * reach ** max(0, abs(i - place) - 1))
+    return nearest
+
+
+def _opposed(said: Sequence[_Token], told: Sequence[_Token]) -> set[int]:
+    """The opposites of which one side stands in the one, and only the other side in the other."""
+    found = set()
+    for label in {label for token in said for label in token.sides}:
+        ours = {token.sides[label] for token in said if label in token.sides and not token.negates}
+        theirs = {token.sides[label] for token in told if label in token.sides and not token.negates}
+        if ours and theirs and ours.isdisjoint(theirs):
+            found.add(label)
+    return found
+
+
+def _alike(said: Sequence[_Token], told: Sequence[_Token]) -> bool | None:
+    """Whether both say yes or both say no; None where that cannot be told."""
+    turns = sum(token.negates for token in (*said, *told)) + bool(_opposed(said, told))
+    if turns % 2 == 0:
+        return True
+    excuses = {token.key for token in said if token.excuses} ^ {token.key for token in told if token.excuses}
+    return None if excuses else False
+
+
+def _group(tokens: Sequence[_Token], by: Literal["clause", "sentence"]) -> dict[int, list[int]]:
+    """Places of the tokens of each clause, or sentence."""
+    found: dict[int, list[int]] = {}
+    for place, token in enumerate(tokens):
+        found.setdefault(token.clause if by == "clause" else token.sentence, []).append(place)
+    return found
+
+
+def _related(one: str, another: str) -> bool:
+    """Whether two English words share so long a beginning that one comes of the other (strike, striker; high, higher)."""
+    same = next((i for i, (a, b) in enumerate(zip(one, another, strict=False)) if a != b), min(len(one), len(another)))
+    return same >= max(4, 0.6 * max(len(one), len(another)))
+
+
+def _written(tokens: Sequence[_Token]) -> str:
+    return "".join(token.written if token.sort == "dense" else f" {token.written}" for token in tokens).strip()
+
+
+# --- tokens ---
+
+_DENSE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_PIECE = re.compile(
+    r"(?P<strong>[.!?](?=\s|$|[\"'”’)])|[。！？；;]|\n\s*(?=\n|[-*•]|[0-9]+[.)、]))|(?P<soft>[,，:：()（）—–])"
+    rf"|(?P<word>[^\W\d_{_DENSE}][^\W_{_DENSE}]*(?:[_.@/][^\W_{_DENSE}]+|-[0-9]+)*(?:['’][a-z]+)?)"
+    rf"|(?P<dense>[{_DENSE}]+)|(?P<money>[£€$¥%])"
+)
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF10, 0xFF5B) if code not in range(0xFF1A, 0xFF21)}
+_AN_ARTICLE = re.compile(r"(?:A|I)\s+[a-z]")
+_MONEY = {"£": "pound", "€": "euro", "$": "dollar", "¥": "yuan", "%": "percent"}
+_TURNS = frozenset(kinds.TURNS.split())
+_LONGEST_KNOWN = 5
+_TITLES = frozenset(kinds.TITLES_ENGLISH.split())
+
+
+def _tokens(text: str) -> list[_Token]:
+    text = _simplified(text.translate(_FULL_WIDTH))
+    numbers = {quantity.start: quantity for quantity in quantities(text)}
+    found: list[_Token] = []
+    clause = sentence = place = 0
+    opens = True  # a capital tells nothing here
+    while place < len(text):
+        token: _Token | None = None
+        if quantity := numbers.get(place):
+            token, end = _number(text, quantity), quantity.end
+        elif not (match := _PIECE.match(text, place)):
+            end = place + 1
+        elif match["strong"]:
+            clause, sentence, opens, end = clause + 1, sentence + 1, True, match.end()
+        elif match["soft"]:
+            clause, end = clause + 1, match.end()
+        elif match["money"]:
+            token, end = _english(_MONEY[match[0]]), match.end()
+        elif match["dense"]:
+            limit = min((start for start in numbers if start > place), default=len(text))
+            token = _dense(_longest_known(match[0][: min(limit - place, _LONGEST_KNOWN)]))
+            end = place + len(token.key)
+            clause += token.key in _TURNS
+        else:
+            joined = _LONGER_ENGLISH.match(text, place)
+            word, end = ("_".join(joined[0].lower().split()), joined.end()) if joined else (match[0], match.end())
+            # A plan, but plan A.
+            letter = len(word) == 1 and word.isupper() and not _AN_ARTICLE.match(text, place)
+            token = _english(word, inside=not opens, letter=letter)
+            clause += word.lower() in _TURNS
+        if token:
+            found.append(replace(token, clause=clause, sentence=sentence))
+            opens = False
+        place = end
+    return found
+
+
+def _number(text: str, quantity: Quantity) -> _Token:
+    # A spelled one is an article, or part of a word, too often to be asked for.
+    weak = quantity.spelled and quantity.value in (0, 1)
+    return _Token(f"#{quantity.value:g}", text[quantity.start : quantity.end], "number", weak=weak)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _english(word: str, *, inside: bool = False, letter: bool = False) -> _Token:
+    """`inside`: not the first word of a sentence; `letter`: a capital that is a name."""
+    known = _known()
+    bare = re.sub(r"['’](?:s|re|ve|ll|d|m)?$", "", word)
+    lower = bare.lower().replace("’", "'")
+    base = lower if "_" in lower else stem(lower)
+    negates = lower.replace("'", "") in known.negations or lower.endswith("n't")
+    of_kinds = known.kinds.get(base, frozenset())
+    capital = inside and bare[0].isupper()
+    is_name = letter or (capital and not of_kinds and lower not in STOP_WORDS and lower not in _TITLES)
+    is_name = is_name or any(char.isdigit() for char in bare)
+    weak = negates or (
+        not letter and (lower in STOP_WORDS or lower in _GENERIC or "_" in lower or (lower in _TITLES and bare[0].isupper()))
+    )
+    return _Token(
+        base,
+        word,
+        "name" if is_name else "word",
+        same=known.same.get(base, frozenset()),
+        kinds=of_kinds,
+        sides=known.sides.get(base, {}),
+        negates=negates or base in _REFUSING,
+        excuses=lower in known.excuses,
+        weak=weak,
+    )
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _dense(word: str) -> _Token:
+    known = _known()
+    prefixed = word[0] in "不没无未勿别" and word not in known.comparing
+    negates = (prefixed or word in known.negations) and word not in known.innocent
+    return _Token(
+        word,
+        word,
+        "dense",
+        same=known.same.get(word, frozenset()),
+        kinds=known.kinds.get(word, frozenset()),
+        sides=known.sides.get(word, {}),
+        negates=negates,
+        excuses=word in known.excuses,
+        weak=negates or word in known.weak,
+    )
+
+
+def _longest_known(text: str) -> str:
+    """The longest word of the lists that `text` begins with, else its first character."""
+    return next((text[:size] for size in range(len(text), 1, -1) if text[:size] in _known().words), text[:1])
+
+
+@dataclass(frozen=True)
+class _Lists:
+    same: Mapping[str, frozenset[int]]
+    kinds: Mapping[str, frozenset[int]]
+    sides: Mapping[str, Mapping[int, int]]
+    words: frozenset[str]
+    negations: frozenset[str]
+    innocent: frozenset[str]
+    excuses: frozenset[str]
+    comparing: frozenset[str]
+    weak: frozenset[str]
+
+
+_GENERIC = frozenset(kinds.GENERIC_ENGLISH.split())
+_REFUSING = frozenset(stem(word) for word in kinds.REFUSING_ENGLISH.split())
+_JOINED = sorted(
+    {word for lists in (kinds.SAME_ENGLISH, kinds.OPPOSITES_ENGLISH) for word in lists.split() if "_" in word}, key=len, reverse=True
+)
+_LONGER_ENGLISH = re.compile("(?:" + "|".join(word.replace("_", r"\s+") for word in _JOINED) + r")\b", re.IGNORECASE)
+
+
+@functools.cache
+def _known() -> _Lists:
+    same: dict[str, set[int]] = {}
+    sides: dict[str, dict[int, int]] = {}
+    of_a_kind: dict[str, set[int]] = {}
+    label = 0
+    for english, lists in ((True, kinds.SAME_ENGLISH), (False, kinds.SAME_CHINESE)):
+        for line in lists.strip().splitlines():
+            label += 1
+            for word in line.split():
+                same.setdefault(_base(word, english=english), set()).add(label)
+    for english, lists in ((True, kinds.OPPOSITES_ENGLISH), (False, kinds.OPPOSITES_CHINESE)):
+        for line in lists.strip().splitlines():
+            label += 1
+            for side, part in enumerate(line.split("|")):
+                for word in part.split():
+                    sides.setdefault(_base(word, english=english), {})[label] = side
+    for english, lists in ((True, kinds.KINDS_ENGLISH), (False, kinds.KINDS_CHINESE)):
+        for line in lists.strip().splitlines():
+            label += 1
+            for word in line.split():
+                of_a_kind.setdefault(_base(word, english=english), set()).add(label)
+    chinese = [kinds.SAME_CHINESE, kinds.KINDS_CHINESE, kinds.OPPOSITES_CHINESE, kinds.NEGATIONS_CHINESE, kinds.EXCUSES_CHINESE]
+    words = {word for lists in chinese for word in lists.replace("|", " ").split()} | set(kinds.NO_NEGATIONS_CHINESE.split())
+    return _Lists(
+        {word: frozenset(labels) for word, labels in same.items()},
+        {word: frozenset(labels) for word, labels in of_a_kind.items()},
+        sides,
+        frozenset(words),
+        frozenset([*kinds.NEGATIONS_CHINESE.split(), *kinds.NEGATIONS_ENGLISH.split()]),
+        frozenset(kinds.NO_NEGATIONS_CHINESE.split()),
+        frozenset([*kinds.EXCUSES_CHINESE.split(), *kinds.EXCUSES_ENGLISH.split()]),
+        frozenset(
+            word for line in kinds.SAME_CHINESE.splitlines() if line.startswith(("不超过", "至少", "少于", "超过")) for word in line.split()
+        ),
+        frozenset(kinds.WEAK_CHINESE),
+    )
+
+
+def _base(word: str, *, english: bool) -> str:
+    return word if not english or "_" in word else stem(word)
+
+
+@functools.lru_cache(maxsize=256)
+def _simplified(text: str) -> str:
+    """Traditional characters made simplified, where the package for it is there."""
+    if text.isascii():
+        return text
+    try:
+        import opencc
+    except ImportError:
+        return text
+    return str(opencc.OpenCC("t2s").convert(text))
