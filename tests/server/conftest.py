@@ -59,6 +59,7 @@ class Echo(Model):
         self.place = nn.Parameter(torch.zeros(1))
         self.pause = 0.0
         self.steps = 0
+        self.says: str | None = None  # instead of what it was told
         self.reply: list[int] = []
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
@@ -68,7 +69,7 @@ class Echo(Model):
         if len(ids) > 1:
             turns = [list(turn) for turn in _split(ids, START)]
             said = next((turn[len(USER) : turn.index(END)] for turn in reversed(turns) if turn[: len(USER)] == USER), [])
-            self.reply = list(said)
+            self.reply = list(said) if self.says is None else TOKENIZER.encode(self.says)
         logits_BTV = torch.full((1, len(ids), self.config.vocab_size), -50.0)
         logits_BTV[0, -1, self.reply.pop(0) if self.reply else END] = 50.0
         return logits_BTV

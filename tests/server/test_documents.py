@@ -177,12 +177,16 @@ def test_an_index_that_is_none_is_said_to_be_so(tmp_path: Path) -> None:
 
 
 def test_words_of_the_model_are_kept_only_where_quotes_bear_them(serving: Start, echo: LanguageModel, docs: Path) -> None:
-    """The echo says back the quotes and the question: more than any quote bears, so the quotes stand for themselves."""
     served = serving(echo, docs=docs)
     plain = served.post("/ask", {"question": BARN}).json()
+    echo.model.says = "Llamas live on 7 moons of Jupiter."  # type: ignore[assignment]
     told = served.post("/ask", {"question": BARN, "phrase": True}).json()
     assert echo.model.steps > 0  # type: ignore[operator]
     assert told | {"seconds": 0} == plain | {"seconds": 0}
+    echo.model.says = "The llama sleeps in the barn."  # type: ignore[assignment]
+    told = served.post("/ask", {"question": BARN, "phrase": True}).json()
+    assert told["answer"].startswith("The llama sleeps in the barn.")
+    assert told["citations"] == plain["citations"]
 
 
 def test_who_leaves_while_the_model_phrases_frees_the_place(serving: Start, echo: LanguageModel, docs: Path) -> None:

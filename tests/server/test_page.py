@@ -121,6 +121,13 @@ def test_the_model_alone_beside_the_model_with_documents(serving: Start, echo: L
     browser.until("document.querySelector('.alone .spoken.whole') && state.running === null")
     assert browser.text(".alone .spoken") == "Where does a llama sleep?"
     assert "A llama sleeps in the barn." in browser.text(".together blockquote")
+    assert browser.evaluate("document.querySelector('.phrased')") is None  # the echo says no more than was asked
+    echo.model.says = "The llama sleeps in the barn."  # type: ignore[assignment]
+    browser.click("#anew")
+    browser.write("Where does a llama sleep?")
+    browser.until("document.querySelector('.phrased') && state.running === null")
+    assert browser.text(".phrased").startswith("The llama sleeps in the barn.")
+    assert browser.evaluate("document.querySelectorAll('.together .citation').length") >= 1
 
 
 def test_the_language_is_switched_and_remembered(serving: Start, echo: LanguageModel, docs: Path, browser: Any) -> None:

@@ -6,7 +6,7 @@ Does not know: HTTP.
 
 Files that are dropped in go through the text floor's readers into an index of their own, in memory, and are gone when the
 server ends: the index that was given is only ever read. Both are asked, and their answers are put together by their scores,
-which are shares of the question and mean the same in either. Everything here happens in one thread, since SQLite's connections
+which mean the same in either. Everything here happens in one thread, since SQLite's connections
 belong to one; at most `MOST_WAITING` calls wait for it.
 """
 
@@ -17,9 +17,9 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -110,9 +110,10 @@ class Library:
         """Write down which documents there are."""
         self._known = {}
         for index in (self._given, self._dropped):
-            if index is not None:
-                for number, path, title, characters in _rows(index):
-                    self._known[path] = (index, number, Listed(path, title, characters, index is self._dropped))
+            for held in index.documents() if index is not None else []:
+                assert index is not None
+                listed = Listed(held.path, held.title, held.characters, dropped=index is self._dropped)
+                self._known[held.path] = (index, held.number, listed)
 
     def _close(self) -> None:
         for index in (self._given, self._dropped):
@@ -194,19 +195,20 @@ def phrased(model: Chats, question: str, answer: Answer) -> str:
 
 
 def _together(answers: Sequence[Answer], *, seconds: float) -> Answer:
-    """One answer out of one from each index: the best quotes of those that found something."""
-    found = any(answer.found for answer in answers)
+    """One answer out of one from each index: the best of them, and the best quotes of all that found something."""
+    found = [answer for answer in answers if answer.found]
 
-    def best(citations: Collection[Citation]) -> tuple[Citation, ...]:
+    def best(citations: Iterable[Citation]) -> tuple[Citation, ...]:
         return tuple(sorted(citations, key=lambda citation: -citation.score)[:MOST_QUOTES])
 
-    if len(answers) == 1:
-        citations, nearest, text = answers[0].citations, answers[0].nearest, answers[0].answer
-    else:
-        citations = best([citation for answer in answers if answer.found for citation in answer.citations])
-        nearest = () if found else best([citation for answer in answers for citation in answer.nearest])
-        text = "\n\n".join(citation.quote for citation in citations)
-    return Answer(found, text, citations, seconds, nearest, tuple(path for answer in answers for path in answer.dropped))
+    first = max(found or answers, key=lambda answer: max((citation.score for citation in answer.citations), default=0.0))
+    return replace(
+        first,
+        citations=first.citations if len(found) <= 1 else best(citation for answer in found for citation in answer.citations),
+        nearest=() if found else best(citation for answer in answers for citation in answer.nearest),
+        dropped=tuple(path for answer in answers for path in answer.dropped),
+        seconds=seconds,
+    )
 
 
 class _Chosen:
@@ -216,10 +218,18 @@ class _Chosen:
         self._index, self._paths = index, paths
 
     def search(self, question: Question, *, limit: int = 30) -> list[Found]:
-        """As `Index.search`; it is asked for more until enough of the chosen documents are among them."""
+        """As `Index.search`."""
+        return self._enough(lambda wanted: self._index.search(question, limit=wanted), limit)
+
+    def rank(self, weights: Mapping[str, float], *, limit: int = 30) -> list[Found]:
+        """As `Index.rank`."""
+        return self._enough(lambda wanted: self._index.rank(weights, limit=wanted), limit)
+
+    def _enough(self, find: Callable[[int], list[Found]], limit: int) -> list[Found]:
+        """Passages of the chosen documents; more and more are looked for until enough of them are among those."""
         wanted = limit
         while True:
-            found = self._index.search(question, limit=wanted)
+            found = find(wanted)
             chosen = [passage for passage in found if passage.path in self._paths]
             if len(chosen) >= limit or len(found) < wanted:
                 return chosen[:limit]
@@ -231,15 +241,6 @@ class _Chosen:
 
 def _chosen(index: Index, paths: Collection[str]) -> Index:
     return index if len(paths) == index.num_documents else cast("Index", _Chosen(index, paths))
-
-
-def _rows(index: Index) -> list[tuple[int, str, str, int]]:
-    """Number, path, title and length of each document."""
-    # The index has no list of its documents to give yet; this is the one place that looks inside.
-    rows = index._rows("SELECT id, path, title, length(text) FROM documents ORDER BY path")
-    if not all(isinstance(value, kind) for row in rows for value, kind in zip(row, (int, str, str, int), strict=True)):
-        raise BadFileError(index.name, "has documents that cannot be.")
-    return cast("list[tuple[int, str, str, int]]", rows)
 
 
 def _of_one_file(error: LlamariumError, document: str) -> LlamariumError:

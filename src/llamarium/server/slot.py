@@ -181,10 +181,10 @@ class Speaker:
     def __init__(self, model: LanguageModel, left: threading.Event) -> None:
         self._model, self._left = model, left
 
-    def chat(self, messages: Sequence[dict[str, Any]], *, max_tokens: int, temperature: float) -> Generation:
+    def chat(self, messages: Sequence[dict[str, Any]], **options: Any) -> Generation:
         """As `LanguageModel.chat`; `LeftError` as soon as nobody waits for the answer."""
         result = _Watched(left=self._left)
-        for _ in _begin(self._model, messages, result=result, max_tokens=max_tokens, temperature=temperature):
+        for _ in _begin(self._model, messages, result=result, **options):
             pass
         return result
 
@@ -195,7 +195,7 @@ def _settle(future: asyncio.Future[BaseException | None], error: BaseException |
 
 
 def _begin(
-    model: LanguageModel, messages: Sequence[dict[str, Any]], *, result: Generation, max_tokens: int | None, **options: Any
+    model: LanguageModel, messages: Sequence[dict[str, Any]], *, result: Generation, max_tokens: int | None = None, **options: Any
 ) -> Iterator[str]:
     """Count, check, and be ready to speak; the model has done nothing yet."""
     own_limit: int | None = model.model.config.context_length

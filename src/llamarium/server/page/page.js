@@ -273,15 +273,28 @@ function cite(citation, place) {
   return make("figure", "quote", make("blockquote", "", citation.quote), make("figcaption", "", link));
 }
 
-const isPhrased = (told) => told.found && told.answer !== told.citations.map((citation) => citation.quote).join("\n\n");
+/** The model's words; [1] in them leads to where the first quote stands. */
+function phrase(told) {
+  const parts = told.answer.split(/\s*\[(\d{1,2})\]/).map((part, place) => {
+    const citation = place % 2 ? told.citations[part - 1] : null;
+    if (!citation) return place % 2 ? `[${part}]` : part;
+    const link = make("a", "mark", part);
+    link.href = hashOf(citation.document, citation.start, citation.end);
+    return link;
+  });
+  return make("p", "phrased", ...parts);
+}
 
-function showAnswer(box, told) {
+function showAnswer(box, told, { phrased }) {
   const parts = [];
   if (told.found) {
-    if (isPhrased(told)) {
-      parts.push(make("p", "phrased", told.answer), said("p", "label", "inWords"));
-    }
-    parts.push(...told.citations.map((citation, place) => cite(citation, place + 1)));
+    if (phrased) parts.push(phrase(told), said("p", "label", "inWords"));
+    const quotes = told.citations.map((citation, place) => cite(citation, place + 1));
+    // What the answer is made of comes first; what else fits is quieter.
+    const isMore = (citation) => !phrased && !told.answer.includes(citation.quote);
+    const more = quotes.filter((_, place) => isMore(told.citations[place]));
+    parts.push(...quotes.filter((quote) => !more.includes(quote)));
+    if (more.length) parts.push(said("p", "label", "also"), make("div", "nearest", ...more));
   } else {
     parts.push(said("p", "not-found", "notFound"));
     if (told.nearest?.length) {
@@ -293,12 +306,13 @@ function showAnswer(box, told) {
   box.replaceChildren(...parts);
 }
 
-async function ask(box, question, { phrase, signal }) {
+/** Ask; with `plain`, the answer in quotes, for one in the model's words, which is shown only where there is one. */
+async function ask(box, question, { plain, signal }) {
   if (state.total && !chosen().length) throw new Refused(say("noneChosen"));
-  const body = { question, nearest: true, phrase };
+  const body = { question, nearest: true, phrase: plain !== undefined };
   if (state.left.size) body.documents = chosen();
   const told = await (await call("/ask", { body, signal })).json();
-  if (!phrase || isPhrased(told)) showAnswer(box, told); // the quotes are there already
+  if (told.answer !== plain) showAnswer(box, told, { phrased: plain !== undefined });
   return told;
 }
 
@@ -368,7 +382,7 @@ async function send(question) {
     const box = answerBox();
     turn.append(box);
     turn.scrollIntoView({ block: "start" });
-    await fill(box, () => ask(box, question, { phrase: false, signal }));
+    await fill(box, () => ask(box, question, { signal }));
   } else if (mode === "chat") {
     const box = answerBox();
     turn.append(box);
@@ -384,9 +398,9 @@ async function send(question) {
     turn.append(make("div", "columns", column(alone, "alone", "aloneNote", "alone"), column(together, "withDocuments", "withNote", "together")));
     turn.scrollIntoView({ block: "start" });
     // Quotes need no model and are there at once; the model speaks alone first, then over them.
-    const told = await fill(together, () => ask(together, question, { phrase: false, signal }));
+    const told = await fill(together, () => ask(together, question, { signal }));
     await fill(alone, () => chat(alone, [{ role: "user", content: question }], { signal }));
-    if (told?.found && !signal.aborted) await fill(together, () => ask(together, question, { phrase: true, signal }));
+    if (told?.found && !signal.aborted) await fill(together, () => ask(together, question, { plain: told.answer, signal }));
   }
   log.removeAttribute("aria-busy");
   announce(signal.aborted ? say("stopped") : say("done"));
