@@ -31,7 +31,7 @@ def command(
     docs: Annotated[str | None, typer.Option("--docs", metavar="DIR", help="A folder or file to read, or python:docs.")] = None,
     index: Annotated[Path | None, typer.Option("--index", metavar="FILE", help="An index made by llamarium index.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="MODEL", help="Let this model phrase the answer; kept only where the quotes bear it.")
+        str | None, typer.Option("--model", metavar="MODEL", help="Let this model phrase the answer; a sentence stays only if a quote bears it.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -64,9 +64,12 @@ def command(
             progress.say(f"nearest: {_place(citation)}")
         return
     quotes = [citation.quote for citation in answer.citations]
-    if answer.answer != "\n\n".join(quotes):
+    is_phrased = answer.answer != "\n\n".join(quotes)
+    if is_phrased:
         print_text(shown(answer.answer) + "\n")
-    print_text("\n\n".join(f"{_marked(citation.quote, question)}\n    -- {_place(citation)}" for citation in answer.citations))
+    numbers = [f"[{number}] " if is_phrased else "" for number in range(1, len(quotes) + 1)]
+    places = [f"{_marked(citation.quote, question)}\n    -- {_place(citation)}" for citation in answer.citations]
+    print_text("\n\n".join(number + place for number, place in zip(numbers, places, strict=True)))
 
 
 def _open(docs: str | None, index: Path | None) -> Index:
@@ -92,15 +95,15 @@ def _open(docs: str | None, index: Path | None) -> Index:
 
 
 def _phrased(model: str, question: str, answer: Answer) -> str:
-    """The model's words, or the quotes where these do not bear them."""
-    from llamarium.apps.ask.phrase import phrase
+    """The model's sentences with the numbers of their quotes, or the quotes where these bear none of them."""
+    from llamarium.apps.ask.phrase import phrased_answer
     from llamarium.engine.language_model import load
     from llamarium.ground import progress
 
-    phrased = phrase(load(model), question, [citation.quote for citation in answer.citations])
-    if phrased is None:
-        progress.say("the model's answer said what the quotes do not, and was dropped")
-    return phrased or answer.answer
+    phrased = phrased_answer(load(model), question, [citation.quote for citation in answer.citations])
+    if phrased.refused:
+        progress.say(f"{len(phrased.refused)} of the model's sentences said what the quotes do not, and were dropped")
+    return phrased.text if phrased.phrased else answer.answer
 
 
 def _place(citation: Citation) -> str:
