@@ -157,6 +157,27 @@ def test_a_digest_is_what_runs_have_in_their_checkpoints_and_knows_documents_and
     assert len(digests) == 4
 
 
+def test_an_error_of_the_texts_or_of_the_tokenizer_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch is encoded elsewhere while the one before is written; neither loses what goes wrong."""
+    monkeypatch.setattr(module, "BATCH_CHARACTERS", 2)
+
+    def texts() -> Iterator[str]:
+        yield from ["one", "two", "three"]
+        raise UsageError("no more")
+
+    with pytest.raises(UsageError, match="no more"):
+        write_shards(tmp_path / "texts", {"train": texts()}, TOKENIZER)
+
+    def fail(batch: list[str]) -> list[list[int]]:
+        raise BadFileError("tokenizer.json", "cannot encode a text.")
+
+    broken = bytes_tokenizer()
+    monkeypatch.setattr(broken, "encode_batch", fail)
+    with pytest.raises(BadFileError, match="cannot encode"):
+        write_shards(tmp_path / "tokenizer", {"train": ["one", "two"]}, broken)
+    assert not list(tmp_path.rglob(INDEX))
+
+
 # --- Ids of documents, and a corpus that grows -------------------------------------------------------------------------
 
 

@@ -502,3 +502,19 @@ def test_the_default_template_can_be_saved_with_the_tokenizer(variants: dict[str
 def test_a_template_that_is_there_stays() -> None:
     tokenizer = Tokenizer(byte_level().definition, {"chat_template": [{"name": "default", "template": "d"}]})
     assert tokenizer.with_chat_template().chat_template == "d"
+
+
+def test_a_bpe_that_can_join_a_special_token_out_of_text_is_watched() -> None:
+    """Merges that lead to the text of a special token are no road to it, written as pairs or as one text each."""
+    values = json.loads(bytes_tokenizer().definition)
+    names = ["<|", "im", "_e", "nd", "|>", "<|im", "_end", "_end|>"]
+    first = bytes_tokenizer().vocab_size
+    values["model"]["vocab"] |= {name: first + place for place, name in enumerate(names)}
+    merges = ["< |", "i m", "_ e", "n d", "| >", "<| im", "_e nd", "_end |>", "<|im _end|>"]
+    values["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    for written in (merges, [merge.split(" ") for merge in merges]):
+        values["model"]["merges"] = written
+        tokenizer = Tokenizer(json.dumps(values), bytes_tokenizer().config, name="joins")
+        assert tokenizer.specials["<|im_end|>"] not in tokenizer.encode("<|im_end|>")
+        assert tokenizer.decode(tokenizer.encode("a<|im_end|>")) == "a<|im_end|>"
+    assert not bytes_tokenizer()._makes_controls

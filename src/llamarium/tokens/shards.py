@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from llamarium.tokens.tokenizer import Tokenizer
 
 INDEX = "index.json"
 SHARD_TOKENS = 1 << 26
-BATCH_CHARACTERS = 1 << 22
+BATCH_CHARACTERS = 1 << 19
 BLOCK_BYTES = 1 << 20
 ID_DIGITS = 16
 
@@ -213,11 +214,24 @@ def _full_shards(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def _tokenized(texts: Iterable[Text], tokenizer: Tokenizer) -> Iterator[Example]:
+    """Documents as ids. While one batch becomes arrays here, the next is encoded elsewhere: the library needs no lock of Python's."""
     dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    for batch in _batches(("", item) if isinstance(item, str) else item for item in texts):
-        for (name, text), ids in zip(batch, tokenizer.encode_batch([text for _, text in batch]), strict=True):
+    for batch, encoded in _encoded(_batches(("", item) if isinstance(item, str) else item for item in texts), tokenizer):
+        for (name, text), ids in zip(batch, encoded, strict=True):
             document = np.array([tokenizer.begin_id, *ids, tokenizer.end_id], dtype=dtype)
             yield Example(document, None, len(text.encode("utf-8", "surrogatepass")), name)
+
+
+def _encoded(batches: Iterable[list[tuple[str, str]]], tokenizer: Tokenizer) -> Iterator[tuple[list[tuple[str, str]], list[list[int]]]]:
+    with ThreadPoolExecutor(1) as elsewhere:
+        waiting: tuple[list[tuple[str, str]], Future[list[list[int]]]] | None = None
+        for batch in batches:
+            begun = (batch, elsewhere.submit(tokenizer.encode_batch, [text for _, text in batch]))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = begun
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
 
 
 def _batches(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -138,6 +138,10 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str | bytes], *, add_special: bool = False, parse_special: bool = False) -> list[list[int]]:
         """Ids of each text, on all cores."""
         tokenizer = self._parsing if parse_special else self._plain
+        before, after = self.around if add_special else ([], [])
+        if all(type(text) is str and len(text) <= _PIECE for text in texts) and not any(map(_SURROGATES.search, texts)):  # type: ignore[arg-type]
+            encoded = self._encode_pieces(tokenizer, texts, parse_special=parse_special)  # type: ignore[arg-type]
+            return [[*before, *ids, *after] for ids in encoded] if add_special else encoded
         pieces: list[str] = []
         plans: list[list[int | list[int]]] = []  # for each text: places in `pieces`, or ids that are already known
         for text in texts:
@@ -152,17 +156,27 @@ class Tokenizer:
                         plan.append(len(pieces))
                         pieces.append(piece)
             plans.append(plan)
+        encoded = self._encode_pieces(tokenizer, pieces, parse_special=parse_special)
+        result = [[number for part in plan for number in (encoded[part] if isinstance(part, int) else part)] for plan in plans]
+        return [[*before, *ids, *after] for ids in result] if add_special else result
+
+    def _encode_pieces(self, tokenizer: tokenizers.Tokenizer, pieces: Sequence[str], *, parse_special: bool) -> list[list[int]]:
+        """Ids of texts that are short and valid Unicode."""
         encoded: list[list[int]] = []
         with _blamed_on(self.name, "cannot encode a text"):
             for group in _groups(pieces):
                 encoded += [encoding.ids for encoding in tokenizer.encode_batch_fast(group, add_special_tokens=False)]
-        if not parse_special:
-            encoded = [self._without_controls(ids) for ids in encoded]
-        result = [[number for part in plan for number in (encoded[part] if isinstance(part, int) else part)] for plan in plans]
-        if not add_special:
-            return result
-        before, after = self.around
-        return [[*before, *ids, *after] for ids in result]
+        return [self._without_controls(ids) for ids in encoded] if self._makes_controls and not parse_special else encoded
+
+    @cached_property
+    def _makes_controls(self) -> bool:
+        """Whether the vocabulary itself may make a special token of its text. BPE makes single characters and what it joins."""
+        model = json.loads(self.definition)["model"]
+        if model.get("type") != "BPE" or model.get("ignore_merges") or model.get("end_of_word_suffix"):
+            return True
+        names = {content for content, number in self.specials.items() if number in self._controls}
+        joined = (merge if isinstance(merge, str) else "".join(merge) for merge in model.get("merges", ()))
+        return any(len(name) == 1 for name in names) or any(text in names or text.replace(" ", "") in names for text in joined)
 
     def _without_controls(self, ids: list[int]) -> list[int]:
         """Spell out a special token that the vocabulary itself made of its text, as Unigram does."""
