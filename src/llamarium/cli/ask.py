@@ -31,7 +31,7 @@ def command(
     docs: Annotated[str | None, typer.Option("--docs", metavar="DIR", help="A folder or file to read, or python:docs.")] = None,
     index: Annotated[Path | None, typer.Option("--index", metavar="FILE", help="An index made by llamarium index.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="MODEL", help="Let this model phrase the answer; a sentence stays only if a quote bears it.")
+        str | None, typer.Option("--model", metavar="MODEL", help="Let this model phrase the answer; a sentence stays if a quote bears it.")
     ] = None,
     json: Json = False,
 ) -> None:
