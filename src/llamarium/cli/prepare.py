@@ -30,6 +30,7 @@ def command(
     near: Annotated[
         float, typer.Option("--near", help="Similarity from which documents are near-duplicates, 0.5 to 1; 0: keep them.")
     ] = 0.8,
+    column: Annotated[str, typer.Option("--column", help="The column or field that is the text, in tables and records.")] = "",
     paragraphs: Annotated[bool, typer.Option("--paragraphs", help="Take out long paragraphs that an earlier document has.")] = False,
     web: Annotated[
         bool | None, typer.Option("--web/--no-web", help="The rules for web pages on all, or no, documents; else on pages.")
@@ -65,6 +66,7 @@ def command(
             cleaning=Cleaning(web=web, simplified=simplified, masks=tuple(mask or ()), segment=segment, stop_words=stop_words),
             languages=tuple(language or ()),
             lowest_quality=quality,
+            column=column,
             paragraphs=paragraphs,
         ),
         wanted=Wanted(near=near or None, evaluations=tuple(evaluation or ()), valid_share=valid_share),

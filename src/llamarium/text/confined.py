@@ -27,8 +27,10 @@ import threading
 import time
 import warnings
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 
 from llamarium.ground import errors
@@ -63,17 +65,17 @@ class Found:
     fields: dict[str, Any]
 
 
-def read(path: Path, *, reader: str, limits: Limits) -> list[Found]:
-    """All that the module `reader` (such as ``llamarium.text.read.pdf``) finds in `path`, read in a child.
+def read(path: Path, *, reader: str, limits: Limits, options: Mapping[str, str] = MappingProxyType({})) -> list[Found]:
+    """All that the module `reader` (such as ``llamarium.text.read.pdf``) finds in `path`, read in a child; `options` are its own.
 
     `BadFileError` where the file is bad, needs more than `limits`, or ends the child; what else the reader raises, comes in the same words.
     """
     start = time.monotonic()
     child = _idle_child(limits.memory) or _Child(limits.memory)
-    answer = child.answer(path, reader, limits, seconds=limits.seconds)
+    answer = child.answer(path, reader, limits, options, seconds=limits.seconds)
     if not answer.is_whole and child.num_files > 1 and not child.is_late:  # what earlier files left behind must not decide
         child = _Child(limits.memory)
-        answer = child.answer(path, reader, limits, seconds=limits.seconds - (time.monotonic() - start))
+        answer = child.answer(path, reader, limits, options, seconds=limits.seconds - (time.monotonic() - start))
     if answer.error:
         _raise(path, answer.error)
     if child.is_late:
@@ -112,10 +114,11 @@ class _Child:
         self.num_files = 0
         self.is_late = False
 
-    def answer(self, path: Path, reader: str, limits: Limits, *, seconds: float) -> _Answer:
+    def answer(self, path: Path, reader: str, limits: Limits, options: Mapping[str, str], *, seconds: float) -> _Answer:
         """What the child says of a file. It is idle again afterwards, or it is no more."""
         self.num_files += 1
-        request = {"reader": reader, "shown": str(path), "file": os.path.abspath(path), "seconds": limits.seconds, "text": limits.text}  # noqa: PTH100
+        file = os.path.abspath(path)  # noqa: PTH100
+        request = {"reader": reader, "shown": str(path), "file": file, **dataclasses.asdict(limits), "options": dict(options)}
         timer = threading.Timer(max(seconds, 0.0), self.kill)
         timer.daemon = True
         timer.start()
@@ -284,7 +287,7 @@ def _read(request: dict[str, Any], answers: BinaryIO) -> None:
     except OSError as error:
         raise BadFileError(shown, f"cannot be opened ({error.strerror}).") from error
     left = request["text"]
-    for piece in importlib.import_module(request["reader"]).read(data, path=shown):
+    for piece in importlib.import_module(request["reader"]).read(data, path=shown, **request.get("options", {})):
         raw = piece.text.encode("utf-8", "surrogatepass")
         left -= len(raw)
         if left < 0:

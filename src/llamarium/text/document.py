@@ -124,26 +124,27 @@ def documents_of(piece: Piece, *, source: str, span: int = 0) -> Iterator[Docume
         start = end
 
 
-def read_pieces(path: Path, *, limits: confined.Limits | None = None) -> list[Piece]:
+def read_pieces(path: Path, *, limits: confined.Limits | None = None, column: str = "") -> list[Piece]:
     """What the reader for this suffix finds. All of it or an error: a file that breaks half-way gives nothing.
 
-    Readers that say `CONFINED` run in a child process within `limits` (by default `confined.Limits.for_size`).
+    Readers that say `CONFINED` run in a child process within `limits` (by default `confined.Limits.for_size`). `column`: the
+    column, or field of a record, that is the text, for readers that say `TABLE`.
     """
     size = _size(path)  # first, so that a missing file is said to be missing whatever its suffix
     reader = reader_of(path)
     name = _confined().get(path.suffix.lower())
     if name is None:
-        return [_normal(piece) for piece in reader(_bytes(path), path=path)]
-    found = confined.read(path, reader=name, limits=limits or confined.Limits.for_size(size))
+        return [_normal(piece) for piece in reader(_bytes(path), path=path, **_options(path, column))]
+    found = confined.read(path, reader=name, limits=limits or confined.Limits.for_size(size), options=_options(path, column))
     return [_normal(Piece(piece.text, **{**piece.fields, "pages": tuple(piece.fields["pages"])})) for piece in found]
 
 
-def read_span(path: Path, *, start: int, end: int, lines: int) -> list[Piece]:
+def read_span(path: Path, *, start: int, end: int, lines: int, column: str = "") -> list[Piece]:
     """As `read_pieces`, for the bytes `start` to `end` of a file of lines, before which there are `lines` of them."""
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(end - start)
-    pieces = map(_normal, reader_of(path)(data, path=path))
+    pieces = map(_normal, reader_of(path)(data, path=path, **_options(path, column)))
     return [piece if piece.record is None else replace(piece, record=piece.record + lines) for piece in pieces]
 
 
@@ -185,10 +186,21 @@ def _modules() -> tuple[ModuleType, ...]:
     return tuple(registry.find("llamarium.text.read", name) for name in registry.names("llamarium.text.read"))
 
 
+@functools.cache
+def _tables() -> frozenset[str]:
+    """The suffixes of the readers that can be told which column is the text."""
+    return frozenset(suffix for module in _modules() if getattr(module, "TABLE", False) for suffix in module.SUFFIXES)
+
+
+def _options(path: Path, column: str) -> dict[str, str]:
+    return {"column": column} if column and path.suffix.lower() in _tables() else {}
+
+
 def _normal(piece: Piece) -> Piece:
     """With LF for CRLF (a reader whose pieces have pages sees to that itself: offsets would move) and whole characters."""
-    text = piece.text.replace("\r\n", "\n") if not piece.pages else piece.text
-    return replace(piece, text=whole_characters(text), member=whole_characters(piece.member))
+    text = whole_characters(piece.text if piece.pages else piece.text.replace("\r\n", "\n"))
+    member = whole_characters(piece.member)
+    return piece if text is piece.text and member is piece.member else replace(piece, text=text, member=member)
 
 
 def no_reader(path: PurePath) -> str:
@@ -202,7 +214,7 @@ def whole_characters(text: str) -> str:
     >>> whole_characters("a\ud800b") == "a\ufffdb"
     True
     """
-    return _HALF_CHARACTER.sub("\ufffd", text)
+    return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
 
 
 def _size(path: Path) -> int:

@@ -60,6 +60,7 @@ class Settings:
     languages: tuple[str, ...] = ()
     quality: str = ""
     lowest_quality: float = 0.5
+    column: str = ""  # the column or field that is the text, in tables and records
     paragraphs: bool = False  # whether long paragraphs are remembered, so that repeated ones can be taken out
 
 
@@ -209,7 +210,7 @@ class _Rows:
         if span.is_first:
             self.formats[Path(span.source).suffix.lower()] += 1
         try:
-            pieces = _pieces(span)
+            pieces = _pieces(span, self.settings.column)
         except BadFileError as error:
             self.bad_files.append({"path": span.source, "reason": error.reason})
             return
@@ -286,10 +287,12 @@ class _Rows:
         write_json(folder / "part.json", report)
 
 
-def _pieces(span: Span) -> list[Piece]:
+def _pieces(span: Span, column: str) -> list[Piece]:
     """What the reader finds in a file, or in the lines of a span of one; records are numbered as in the whole file."""
     path = Path(span.path)
-    return read_span(path, start=span.start, end=span.end, lines=span.lines) if span.number else read_pieces(path)
+    if span.number == 0:
+        return read_pieces(path, column=column)
+    return read_span(path, start=span.start, end=span.end, lines=span.lines, column=column)
 
 
 def _rows_of(values: Sequence[bytes]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llamarium.ground.errors import BadFileError
+from llamarium.ground.errors import BadFileError, nearest
 
 FIELDS = (
     ("text",),
@@ -69,6 +69,8 @@ def text_of(record: Any) -> str | None:
         return record
     if not isinstance(record, dict):
         return None
+    if type(text := record.get("text")) is str:  # the first rule, and by far the most frequent
+        return text
     for fields in FIELDS:
         names = [field.strip("[]") for field in fields]
         needed = [field for field in fields if not field.startswith("[")]
@@ -78,8 +80,14 @@ def text_of(record: Any) -> str | None:
     return None
 
 
-def require_text(record: Any, *, path: str | Path, where: str) -> str:
-    """The text of a record; `BadFileError` says which fields it has instead."""
+def require_text(record: Any, *, path: str | Path, where: str, field: str = "") -> str:
+    """The text of a record: its `field`, or where none is named, what the rule finds; `BadFileError` says which fields it has instead."""
+    if field:
+        text = record.get(field) if isinstance(record, dict) else None
+        if isinstance(text, str):
+            return text
+        names = [name for name, value in record.items() if isinstance(value, str)] if isinstance(record, dict) else []
+        raise BadFileError(path, f"{where} has no text in a field {field!r}.", hint=nearest(field, names) if names else "")
     text = text_of(record)
     if text is None:
         has = f"has only {', '.join(map(repr, list(record)[:8])) or 'nothing'}" if isinstance(record, dict) else f"is {_kind(record)}"

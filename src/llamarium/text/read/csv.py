@@ -24,6 +24,7 @@ from llamarium.text.read._columns import text_columns, text_maker
 from llamarium.text.read._records import FIELDS
 
 SUFFIXES = (".csv", ".tsv")
+TABLE = True
 
 _DELIMITERS = ",;\t|"
 _STATED = re.compile(r'"?sep=(.)"?\s*')  # what Excel reads and writes in a first line

@@ -16,13 +16,14 @@ from llamarium.text.document import Piece
 from llamarium.text.read._records import parse, records_of, require_text
 
 SUFFIXES = (".json",)
+TABLE = True
 
 
-def read(data: bytes, *, path: str | Path) -> Iterator[Piece]:
-    """One piece a record."""
+def read(data: bytes, *, path: str | Path, column: str = "") -> Iterator[Piece]:
+    """One piece a record. `column`: the field that is the text, instead of those that the rule finds."""
     number = 0
     decoded = decode_reported(data, path=path)
     for number, record in enumerate(records_of(parse(decoded.text, path=path)), 1):
-        yield Piece(require_text(record, path=path, where=f"record {number}"), number, encoding=decoded.encoding)
+        yield Piece(require_text(record, path=path, where=f"record {number}", field=column), number, encoding=decoded.encoding)
     if not number:
         raise BadFileError(path, "holds no records.")

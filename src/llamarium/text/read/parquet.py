@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 SUFFIXES = (".parquet",)
+TABLE = True
 CONFINED = True
 
 MOST_ROWS = 10_000_000
