@@ -136,8 +136,8 @@ def judged(said: str, question: str, quotes: Sequence[str]) -> Phrased:
 
 
 def _asks(sentence: str, question: str) -> bool:
-    """Whether a sentence begins as the question does: a small model likes to say it again, with a full stop."""
-    return sentence.lower().split()[:2] == question.lower().split()[:2] or sentence[:4] == question[:4]
+    """Whether a sentence is the question once more, with a full stop: a small model likes to begin so."""
+    return sentence.lower().split()[:2] == question.lower().split()[:2] or question.rstrip("?？.。 ") in sentence
 
 
 def _cited_sentences(said: str) -> list[tuple[str, int | None]]:
