@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -206,8 +207,8 @@ def small_model(folder: Path, **fields: object) -> Path:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     ids = [number for document in [*ENGLISH, *CHINESE] for number in (*tokenizer.encode(document.text), tokenizer.end_id)]
     rows = torch.tensor(ids[: len(ids) // 64 * 64]).view(-1, 64)
-    for _ in range(60):
-        ids_BT = rows[torch.randint(len(rows), (16,))]
+    for _ in range(40):
+        ids_BT = rows[torch.randint(len(rows), (8,))]
         loss = torch.nn.functional.cross_entropy(model(ids_BT, Dense(ids_BT))[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten())
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -296,3 +297,20 @@ def test_what_teaches_nothing_is_refused(trained: Path, tmp_path: Path, capsys: 
     assert code == 2
     assert "no new piece" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_the_guide(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of docs/guides/tokenizers.md, in its order."""
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "tokenizers.md"
+    monkeypatch.setattr(opening, "at_hand", dict)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(corpus, "corpus")
+    small_model(tmp_path / "my-llama")
+    commands = [shlex.split(line) for line in guide.read_text(encoding="utf-8").splitlines() if line.startswith("llamarium ")]
+    for command in commands:
+        size = command.index("--vocab-size") + 1 if "--vocab-size" in command else 0
+        if size:
+            command[size] = "400"  # what so small a corpus has
+        assert run(command[1:]) == 0, command
+    assert {command[2] for command in commands} == {"train", "compare", "inspect", "extend"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"tokenizers.html", "pieces.html", "my-llama-extended", "my-tokenizer-extended"}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import pytest
+import tokenizers
+from tokenizers import models, trainers
 
 from llamarium.ground.errors import UsageError
 from llamarium.tokens import train as module
@@ -163,3 +168,42 @@ def test_long_learning_says_that_it_goes_on(said: list[str], monkeypatch: pytest
     said.clear()
     module._learn(Slow(), ["a"], object(), quiet=True)  # type: ignore[arg-type]
     assert not said
+
+
+# --- What the concept page shows -------------------------------------------------------------------------------------
+
+
+def shown() -> dict[str, Any]:
+    """The functions of docs/concepts/tokenizers.md."""
+    page = Path(__file__).parents[2] / "docs" / "concepts" / "tokenizers.md"
+    names: dict[str, Any] = {"Counter": Counter}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        if block.startswith("def "):
+            exec(block, names)
+    return names
+
+
+def test_the_lines_of_the_concept_page_are_bpe() -> None:
+    # No two pairs are ever equally frequent here: which of them comes first, the formula leaves open.
+    often = (75, 88, 21, 56, 82, 51, 66, 48, 70, 57, 65, 35)
+    words = dict(
+        zip(["lower", "newest", "went", "now", "tower", "slow", "well", "new", "owl", "widest", "stew", "low"], often, strict=True)
+    )
+    page = shown()
+    merges = page["learn"]({tuple(word): count for word, count in words.items()}, 9)
+    theirs = tokenizers.Tokenizer(models.BPE())
+    theirs.train_from_iterator(
+        [word for word, count in words.items() for _ in range(count)],
+        trainer=trainers.BpeTrainer(vocab_size=len(set("".join(words))) + 9, show_progress=False),
+    )
+    assert [tuple(merge) for merge in json.loads(theirs.to_str())["model"]["merges"]] == merges
+    for word in (*words, "lowest", "wider"):
+        assert list(page["encode"](tuple(word), merges)) == theirs.encode(word).tokens
+
+
+def test_the_lines_of_the_concept_page_are_unigram() -> None:
+    tokenizer = train_unigram(PROSE, vocab_size=500)
+    score = dict(json.loads(tokenizer.definition)["model"]["vocab"])
+    names = list(score)
+    for word in ("statement", "evaluates", "nonsense"):
+        assert [names[number] for number in tokenizer.encode(word)] == list(shown()["best_path"](word, score))
