@@ -24,7 +24,7 @@ from llamarium.apps.ask import indexing, store
 from llamarium.apps.ask.index import Index, build, open_index
 from llamarium.apps.ask.words import question_words
 from llamarium.ground.errors import BadFileError, NotFoundError
-from llamarium.ground.failpoints import VARIABLE
+from llamarium.ground.failpoints import VARIABLE, reached
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
@@ -76,7 +76,7 @@ CONTROLS: dict[str, Callable[[], None]] = {
 def _create_in_place(path: Path) -> None:
     """The control of the first moment: a file that has the name before it has the tables."""
     path.write_bytes(b"")
-    store.reached("before-rename")
+    reached("before-rename")
 
 
 def serve() -> None:

@@ -17,12 +17,18 @@ def command(
     docs: Annotated[list[str], typer.Argument(metavar="DOCS...", help="Files, folders, or python:docs.")],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the index goes; one that is there takes what has changed.")],
+    vectors: Annotated[
+        str | None, typer.Option("--vectors", metavar="MODEL", help="Also compare meanings, by this model's vectors; none takes them out.")
+    ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", metavar="URL", help="The OpenAI-compatible address that has MODEL; texts are sent there.")
+    ] = None,
 ) -> None:
     """Make an index of documents, so that many questions can be asked of them at once."""
     from llamarium.apps.ask.index import build
     from llamarium.ground import progress
 
-    with build(docs, out) as index:
+    with build(docs, out, vectors=vectors, embeddings=embeddings) as index:
         for bad in index.bad_documents[:MOST_LISTED]:
             progress.say(f"left out {shown(bad.path)}: {shown(bad.reason)}")
         if len(index.bad_documents) > MOST_LISTED:

@@ -221,7 +221,12 @@ def test_only_what_has_changed_is_read(docs: Path, tmp_path: Path, monkeypatch: 
     (docs / "goats.txt").write_text("Goats climb.")
     build([docs], out).close()
     opened: list[str] = []
-    monkeypatch.setattr(indexing, "read", lambda path: opened.append(path.name) or read(path))
+
+    def open_and_note(path: Path) -> Document:
+        opened.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(indexing, "read", open_and_note)
     with build([docs], out) as index:
         assert index.changes == Changes(unchanged=4)
         before = answers(index)

@@ -11,19 +11,22 @@ import bisect
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llamarium.apps.ask import store
+from llamarium.apps.ask.encoders import Encoder, open_encoder
 from llamarium.apps.ask.indexing import MOST_PASSAGES, BadDocument, Changes, names, update
 from llamarium.apps.ask.passages import LARGEST
 from llamarium.apps.ask.postings import Bm25, Postings, best
 from llamarium.apps.ask.store import MAKE_ANEW, sqlite_errors, transaction
+from llamarium.apps.ask.vector_rows import Recorded, add_vectors, recorded, remove_vectors
 from llamarium.apps.ask.words import Question
 from llamarium.ground import progress
 from llamarium.ground.errors import BadFileError, ExistsError, UsageError
@@ -35,6 +38,9 @@ MOST_KEPT = 512  # terms whose postings are kept in memory
 MOST_TEXTS = 64  # likewise
 MOST_EQUAL = 1000  # passages that fit equally well and are looked at to bring them in order
 TIME_LIMIT = 60.0  # seconds for one statement on a file from anywhere
+NO_VECTORS = "none"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ class Index:
         self._deadline = float("inf")
         self._kept: dict[str, Postings] = {}
         self._texts: dict[int, str] = {}
+        self._version = 0
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
         with sqlite_errors(name), transaction(connection, writing=False):
             self._load()
@@ -113,6 +120,33 @@ class Index:
         self._connection.close()
 
     @property
+    def version(self) -> int:
+        """Another number each time that the file was found changed."""
+        return self._version
+
+    @property
+    def numbers(self) -> NDArray[np.uint32]:
+        """The numbers of all passages."""
+        return self._bm25.numbers
+
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Whatever is read inside is of one state of the file, the newest."""
+        with sqlite_errors(self.name), transaction(self._connection, writing=False):
+            self._refresh()
+            yield
+
+    def read_all(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """What `read` reads of the file, however long it takes."""
+        self._deadline = float("inf")
+        with sqlite_errors(self.name):
+            return read(self._connection)
+
+    def recorded_vectors(self) -> Recorded | None:
+        """Of which encoder it has vectors."""
+        return self.read_all(recorded)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run that made it came to its end; else documents may be missing."""
         return self._rows("SELECT value FROM state WHERE name = 'finished'") == [("yes",)]
@@ -126,17 +160,15 @@ class Index:
 
         Equal ones come in the order of their paths and places, so that the way an index came to be makes no difference.
         """
-        with sqlite_errors(self.name), transaction(self._connection, writing=False):
-            self._refresh()
+        with self.one_state():
             scores = self._bm25.scores([(self._postings(term), weight) for term, weight in list(weights.items())[:MOST_TERMS]])
             ranks = {number: float(scores[number]) for number in best(scores, limit)[: limit + MOST_EQUAL].tolist()}
-            found = self._found(ranks)
+            found = self.passages(ranks)
         return sorted(found, key=lambda passage: (-passage.rank, passage.path, passage.start))[:limit]
 
     def num_passages_with(self, term: str, *, beginning: bool = False) -> int:
         """How many passages have `term`, or, roughly, one that begins with it."""
-        with sqlite_errors(self.name), transaction(self._connection, writing=False):
-            self._refresh()
+        with self.one_state():
             if not beginning:
                 return len(self._postings(term).passages)
             statement = "SELECT coalesce(sum(length(passages) / 5), 0) FROM postings WHERE term >= ? AND term <= ?"
@@ -178,7 +210,8 @@ class Index:
         self._kept.clear()
         self._texts.clear()
         self.num_documents = self._count("SELECT count(*) FROM documents")
-        self._version = self._count("PRAGMA data_version")
+        self._data_version = self._count("PRAGMA data_version")
+        self._version = self._version + 1
         rows = self._rows("SELECT id, length FROM passages")
         self.num_passages = len(rows)
         if not all(isinstance(number, int) and isinstance(length, int) for number, length in rows):
@@ -191,7 +224,7 @@ class Index:
     def _refresh(self) -> None:
         """Load anew where another process has changed the file."""
         self._count("SELECT count(*) FROM state")  # from here on, one state of the file is seen
-        if self._count("PRAGMA data_version") != self._version:
+        if self._count("PRAGMA data_version") != self._data_version:
             self._load()
 
     def _postings(self, term: str) -> Postings:
@@ -205,8 +238,8 @@ class Index:
                 raise BadFileError(self.name, "has postings that cannot be.", hint=MAKE_ANEW) from None
         return self._kept[term]
 
-    def _found(self, ranks: Mapping[int, float]) -> list[Found]:
-        """The passages of these numbers."""
+    def passages(self, ranks: Mapping[int, float]) -> list[Found]:
+        """The passages of these numbers, in any order."""
         rows = self._rows(
             "SELECT p.id, d.pages, d.id, d.path, d.title, p.start, p.body, p.end, p.heading "
             "FROM json_each(?) AS j JOIN passages AS p ON p.id = j.value JOIN documents AS d ON d.id = p.document",
@@ -250,22 +283,45 @@ def _is_sound(found: Found) -> bool:
     return 0 <= found.start <= found.body <= found.end <= found.start + LARGEST
 
 
-def build(docs: Sequence[str | Path], out: Path) -> Index:
+def build(docs: Sequence[str | Path], out: Path, *, vectors: str | None = None, embeddings: str | None = None) -> Index:
     """Make the index file `out` hold `docs`, and open it.
 
     What is in an index at `out` and has not changed stays; what is not in `docs` goes. A document is in it as it was or as it is,
     whenever the process ends. Files that cannot be read are left out and listed in `bad_documents`. `NotFoundError` if there is nothing
     of a name, `BadFileError` if no file can be read, `ExistsError` if `out` is something else than an index.
+
+    `vectors`: the MODEL that makes a vector of each passage, or "none" to take them out; by default those that are there are kept up.
+    `embeddings`: the OpenAI-compatible address that has the model.
     """
+    if embeddings is not None and vectors in (None, NO_VECTORS):
+        raise UsageError("--embeddings needs the name of a model.", hint="For example: --vectors NAME --embeddings URL")
     if out.exists() and not (out.is_file() and store.is_index(out)):
         raise ExistsError(f"{out} is there already and is no index.", hint="Choose another name for --out.")
     files = _files(docs, leave_out=out)
+    # First, since a model that is not there is said before hours of work and not after.
+    encoder = open_encoder(vectors, embeddings=embeddings) if vectors not in (None, NO_VECTORS) else None
     with disk_errors(out):
         try:
             bad_documents, changes = _update(files, out, names(docs), anew=not out.exists())
         except _BrokenIndexError:
             bad_documents, changes = _update(files, out, names(docs), anew=True)
+        if vectors == NO_VECTORS:
+            remove_vectors(out)
+        elif encoder := encoder or _kept_up(out):
+            add_vectors(out, encoder)
     return open_index(out, bad_documents=bad_documents, changes=changes)
+
+
+def _kept_up(out: Path) -> Encoder | None:
+    """What made the vectors that an index has, so that new passages get theirs."""
+    with open_index(out) as index:
+        found = index.recorded_vectors()
+    if found is None:
+        return None
+    if found.kind == "openai":
+        progress.say(f"new passages have no vectors: --vectors {found.name} --embeddings {found.address} makes them")
+        return None
+    return open_encoder(found.name)
 
 
 def build_in_memory(docs: Sequence[str | Path]) -> Index:

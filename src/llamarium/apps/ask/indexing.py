@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import llamarium
 from llamarium.apps.ask.passages import passages
 from llamarium.apps.ask.postings import Postings, Segment
-from llamarium.apps.ask.store import transaction
+from llamarium.apps.ask.store import get_state, set_state, transaction
 from llamarium.apps.ask.words import search_terms
 from llamarium.ground import progress
 from llamarium.ground.errors import BadFileError, NotFoundError
@@ -147,7 +147,7 @@ def _known(connection: sqlite3.Connection) -> dict[str, _Known]:
     """The documents of an index. What another release has read may be read otherwise by this one: nothing is known of it."""
     rows = connection.execute("SELECT path, id, file, size, modified, settled, file_sha256 FROM documents")
     found = {path: _Known(*values) for path, *values in rows}
-    same = _state(connection, "made by") == llamarium.__version__
+    same = get_state(connection, "made by") == llamarium.__version__
     return found if same else {path: _Known(document.number, "", -1, 0, False, "") for path, document in found.items()}
 
 
@@ -160,7 +160,7 @@ def _write(connection: sqlite3.Connection, batch: _Batch) -> None:
     prepared = [(*entry, passages(entry[3].text)) for entry in batch.documents]
     reached("before-batch")
     with transaction(connection):
-        _set_state(connection, "finished", "no")
+        set_state(connection, "finished", "no")
         _remove(connection, batch.replaced)
         reached("in-batch")
         segment = Segment()
@@ -194,9 +194,9 @@ def _write(connection: sqlite3.Connection, batch: _Batch) -> None:
 
 
 def _add_segment(connection: sqlite3.Connection, segment: Segment) -> None:
-    number = int(_state(connection, "segment") or 0) + 1
+    number = int(get_state(connection, "segment") or 0) + 1
     connection.executemany("INSERT INTO postings VALUES (?, ?, ?)", ((term, number, blob) for term, blob in segment.blobs()))
-    _set_state(connection, "segment", str(number))
+    set_state(connection, "segment", str(number))
 
 
 def _remove(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -210,15 +210,15 @@ def _finish(connection: sqlite3.Connection, batch: _Batch, touched: Sequence[tup
     """What is left to do when all files were looked at."""
     if batch.documents:
         _write(connection, batch)
-    if touched or gone or _state(connection, "finished") != "yes" or _state(connection, "made by") != llamarium.__version__:
+    if touched or gone or get_state(connection, "finished") != "yes" or get_state(connection, "made by") != llamarium.__version__:
         with transaction(connection):
             for state, number in touched:
                 settled = time.time_ns() - state.st_mtime_ns > SETTLED
                 connection.execute("UPDATE documents SET modified = ?, settled = ? WHERE id = ?", (state.st_mtime_ns, settled, number))
             _remove(connection, gone)
             reached("in-finish")
-            _set_state(connection, "finished", "yes")
-            _set_state(connection, "made by", llamarium.__version__)
+            set_state(connection, "finished", "yes")
+            set_state(connection, "made by", llamarium.__version__)
         reached("after-finish")
     _merge(connection)
 
@@ -226,9 +226,9 @@ def _finish(connection: sqlite3.Connection, batch: _Batch, touched: Sequence[tup
 def _merge(connection: sqlite3.Connection) -> None:
     """Put the segments together where there are many, or where more passages are gone than there."""
     numbers = np.array([number for (number,) in connection.execute("SELECT id FROM passages")], dtype=np.int64)
-    merged, last = (int(_state(connection, name) or 0) for name in ("merged up to", "segment"))
+    merged, last = (int(get_state(connection, name) or 0) for name in ("merged up to", "segment"))
     highest = int(numbers.max()) + 1 if len(numbers) else 0
-    first = int(_state(connection, "merged passages") or 0)
+    first = int(get_state(connection, "merged passages") or 0)
     many = last - merged >= MOST_SEGMENTS
     if not many and highest - first <= 2 * len(numbers) + 1000:
         return
@@ -238,8 +238,8 @@ def _merge(connection: sqlite3.Connection) -> None:
         for term, rows in _terms(connection):
             _merge_term(connection, term, rows, present)
         reached("in-merge")
-        _set_state(connection, "merged up to", str(last))
-        _set_state(connection, "merged passages", str(highest - len(numbers)))
+        set_state(connection, "merged up to", str(last))
+        set_state(connection, "merged passages", str(highest - len(numbers)))
     reached("after-merge")
 
 
@@ -263,15 +263,6 @@ def _merge_term(connection: sqlite3.Connection, term: str, rows: Sequence[tuple[
     connection.execute("DELETE FROM postings WHERE term = ?", (term,))
     if len(left.passages):
         connection.execute("INSERT INTO postings VALUES (?, ?, ?)", (term, rows[-1][0], left.blob()))
-
-
-def _state(connection: sqlite3.Connection, name: str) -> str:
-    row = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-    return "" if row is None else str(row[0])
-
-
-def _set_state(connection: sqlite3.Connection, name: str, value: str) -> None:
-    connection.execute("INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
 
 
 def names(docs: Sequence[str | Path]) -> str:

@@ -96,6 +96,7 @@ class Bm25:
     def __init__(self, numbers: Numbers, lengths: NDArray[np.float32]) -> None:
         """`numbers`: of the passages there are; `lengths`: in terms."""
         self.num_passages = len(numbers)
+        self.numbers = numbers
         size = int(numbers.max()) + 1 if len(numbers) else 0
         mean = float(lengths.mean()) if len(lengths) else 1.0
         # A passage that is gone is infinitely long: its postings, which still are in the lists, add nothing.

@@ -8,7 +8,7 @@ Does not know: what stands in the tables.
                 its text with its SHA-256
     passages    document, start, body, end (code points of the text), length (in terms), heading
     postings    term, segment (of passages that were indexed together), and where it is: a blob, see `postings`
-    vectors     up to 4,096 passages a row: their numbers (uint32) and vectors (float16), see `vectors`
+    vectors     up to 4,096 passages a row: their numbers (uint32) and vectors (float16), see `vector_rows`
     state       what the index is as a whole: who made it, whether it was finished, of which encoder its vectors are
 
 The journal is a write-ahead log: who reads sees the last state that was committed, while another writes, and after any crash.
@@ -181,3 +181,14 @@ def sqlite_errors(name: str, *, writing: bool = False) -> Iterator[None]:
             message = f"{name} could not be written: the disk is full or fails."
             raise ResourceError(message, hint="Free some space and run the command again.") from error
         raise BadFileError(name, f"cannot be used as an index ({error}).", hint=MAKE_ANEW) from error
+
+
+def get_state(connection: sqlite3.Connection, name: str) -> str:
+    """What the index says of itself under this name, or nothing."""
+    row = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def set_state(connection: sqlite3.Connection, name: str, value: str) -> None:
+    """Say something of the index, in the transaction that it is true after."""
+    connection.execute("INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
