@@ -196,6 +196,8 @@ def read_all(path: Path) -> None:
         "UPDATE passages SET length = -1",
         "UPDATE passages SET id = 5000000000 WHERE id = 1",
         "UPDATE postings SET passages = x'00'",
+        "UPDATE state SET value = 'x' WHERE name = 'last segment'",
+        "UPDATE state SET value = '9000000000' WHERE name = 'last segment'",
         "UPDATE postings SET passages = 'words'",
     ],
 )
@@ -208,6 +210,9 @@ def test_rows_that_cannot_be_are_refused(change: str, docs: Path, tmp_path: Path
     connection.close()
     with pytest.raises(BadFileError), open_index(out) as index:
         index.search(question_words("llama"))
+    (docs / "llamas.md").write_text("Llamas hum.")
+    with contextlib.suppress(UsageError):  # that another has written what must not be there twice
+        build([docs], out).close()
 
 
 def answers(index: Index) -> list[tuple[str, int, int, float]]:

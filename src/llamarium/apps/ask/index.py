@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from llamarium.apps.ask import store
 from llamarium.apps.ask.encoders import Encoder, open_encoder
-from llamarium.apps.ask.indexing import MOST_PASSAGES, BadDocument, Changes, names, update
+from llamarium.apps.ask.indexing import MOST_PASSAGES, BadDocument, Changes, names, segments, update
 from llamarium.apps.ask.passages import LARGEST
 from llamarium.apps.ask.postings import Bm25, Postings, best
 from llamarium.apps.ask.store import MAKE_ANEW, sqlite_errors, transaction
@@ -171,8 +171,9 @@ class Index:
         with self.one_state():
             if not beginning:
                 return len(self._postings(term).passages)
-            statement = "SELECT coalesce(sum(length(passages) / 5), 0) FROM postings WHERE term >= ? AND term <= ?"
-            return min(self._count(statement, (term, term + "\U0010ffff")), self.num_passages)
+            statement = "SELECT coalesce(sum(length(passages) / 5), 0) FROM postings WHERE segment = ? AND term BETWEEN ? AND ?"
+            num = sum(self._count(statement, (segment, term, term + "\U0010ffff")) for segment in self._segments)
+            return min(num, self.num_passages)
 
     def documents(self) -> list[Held]:
         """All documents, in the order of their paths."""
@@ -212,6 +213,7 @@ class Index:
         self.num_documents = self._count("SELECT count(*) FROM documents")
         self._data_version = self._count("PRAGMA data_version")
         self._version = self._version + 1
+        self._segments = self.read_all(segments)
         rows = self._rows("SELECT id, length FROM passages")
         self.num_passages = len(rows)
         if not all(isinstance(number, int) and isinstance(length, int) for number, length in rows):
@@ -231,7 +233,8 @@ class Index:
         if term not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            rows = self._rows("SELECT passages FROM postings WHERE term = ? ORDER BY segment", (term,))
+            statement = "SELECT passages FROM postings WHERE segment = ? AND term = ?"
+            rows = [row for segment in self._segments for row in self._rows(statement, (segment, term))]
             try:
                 self._kept[term] = self._bm25.present(Postings.read(blob for (blob,) in rows))  # type: ignore[misc]  # looked at there
             except (ValueError, TypeError):

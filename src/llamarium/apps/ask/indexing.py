@@ -11,6 +11,8 @@ belongs to it in one transaction: whatever moment the process dies at, a documen
 from __future__ import annotations
 
 import hashlib
+import heapq
+import itertools
 import json
 import os
 import sqlite3
@@ -18,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +41,8 @@ from llamarium.text.sources import SourceFile
 HEADING_WEIGHT = 2  # a term in a heading counts as so many
 BATCH = 16_384  # passages, or
 BATCH_SECONDS = 20.0  # of reading: no more than that is lost
-MOST_SEGMENTS = 16
+MOST_SEGMENTS = 16  # when a run ends; a term is looked up in each
+UTMOST_SEGMENTS = 10_000  # in any file
 MOST_PASSAGES = 1 << 26  # their numbers are below: an array is as long as the highest
 SETTLED = 2_000_000_000  # nanoseconds; a file that was changed less than that ago may be changed again within one tick of its clock
 
@@ -194,9 +198,20 @@ def _write(connection: sqlite3.Connection, batch: _Batch) -> None:
 
 
 def _add_segment(connection: sqlite3.Connection, segment: Segment) -> None:
-    number = int(get_state(connection, "segment") or 0) + 1
-    connection.executemany("INSERT INTO postings VALUES (?, ?, ?)", ((term, number, blob) for term, blob in segment.blobs()))
-    set_state(connection, "segment", str(number))
+    number = segments(connection).stop
+    connection.executemany("INSERT INTO postings VALUES (?, ?, ?)", ((number, term, blob) for term, blob in segment.blobs()))
+    set_state(connection, "last segment", str(number))
+
+
+def segments(connection: sqlite3.Connection) -> range:
+    """The numbers of an index's segments. `sqlite3.DatabaseError` where they cannot be, as for all else that is broken in a file."""
+    try:
+        first, last = (int(get_state(connection, f"{name} segment") or number) for name, number in (("first", 1), ("last", 0)))
+    except ValueError:
+        first, last = 0, -2
+    if not 0 <= last - first + 1 <= UTMOST_SEGMENTS:
+        raise sqlite3.DatabaseError("segments that cannot be")
+    return range(first, last + 1)
 
 
 def _remove(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -225,44 +240,35 @@ def _finish(connection: sqlite3.Connection, batch: _Batch, touched: Sequence[tup
 
 def _merge(connection: sqlite3.Connection) -> None:
     """Put the segments together where there are many, or where more passages are gone than there."""
-    numbers = np.array([number for (number,) in connection.execute("SELECT id FROM passages")], dtype=np.int64)
-    merged, last = (int(get_state(connection, name) or 0) for name in ("merged up to", "segment"))
-    highest = int(numbers.max()) + 1 if len(numbers) else 0
-    first = int(get_state(connection, "merged passages") or 0)
-    many = last - merged >= MOST_SEGMENTS
-    if not many and highest - first <= 2 * len(numbers) + 1000:
+    present = np.array([number for (number,) in connection.execute("SELECT id FROM passages")], dtype=np.int64)
+    highest = int(present.max()) + 1 if len(present) else 0
+    num_gone = highest - len(present) - int(get_state(connection, "gone before") or 0)
+    old = segments(connection)
+    if len(old) < MOST_SEGMENTS and num_gone <= len(present) + 1000:
         return
-    present = np.zeros(highest, dtype=np.bool_)
-    present[numbers] = True
+    is_there = np.zeros(highest, dtype=np.bool_)
+    is_there[present] = True
     with transaction(connection):
-        for term, rows in _terms(connection):
-            _merge_term(connection, term, rows, present)
+        connection.executemany("INSERT INTO postings VALUES (?, ?, ?)", _merged(connection, old, is_there))
         reached("in-merge")
-        set_state(connection, "merged up to", str(last))
-        set_state(connection, "merged passages", str(highest - len(numbers)))
+        connection.execute("DELETE FROM postings WHERE segment < ?", (old.stop,))
+        set_state(connection, "first segment", str(old.stop))
+        set_state(connection, "last segment", str(old.stop))
+        set_state(connection, "gone before", str(highest - len(present)))
     reached("after-merge")
 
 
-def _terms(connection: sqlite3.Connection, *, chunk: int = 4096) -> Iterator[tuple[str, list[tuple[int, bytes]]]]:
-    """Each term with its segments; what was read is changed meanwhile, so it is read piece by piece."""
-    after = ""
-    while True:
-        some = connection.execute("SELECT DISTINCT term FROM postings WHERE term > ? ORDER BY term LIMIT ?", (after, chunk)).fetchall()
-        if not some:
-            return
-        for (term,) in some:
-            yield term, connection.execute("SELECT segment, passages FROM postings WHERE term = ? ORDER BY segment", (term,)).fetchall()
-        after = some[-1][0]
-
-
-def _merge_term(connection: sqlite3.Connection, term: str, rows: Sequence[tuple[int, bytes]], present: NDArray[np.bool_]) -> None:
-    postings = Postings.read(blob for _, blob in rows)
-    left = postings.of(present)
-    if len(rows) == 1 and left is postings:
-        return
-    connection.execute("DELETE FROM postings WHERE term = ?", (term,))
-    if len(left.passages):
-        connection.execute("INSERT INTO postings VALUES (?, ?, ?)", (term, rows[-1][0], left.blob()))
+def _merged(connection: sqlite3.Connection, old: range, is_there: NDArray[np.bool_]) -> Iterator[tuple[int, str, bytes]]:
+    """The rows of one segment that holds what all the old ones do of passages that are there."""
+    statement = "SELECT term, segment, passages FROM postings WHERE segment = ? ORDER BY term"
+    rows = heapq.merge(*(connection.execute(statement, (number,)) for number in old), key=itemgetter(0, 1))
+    for term, its in itertools.groupby(rows, key=itemgetter(0)):
+        try:
+            postings = Postings.read(blob for _, _, blob in its).of(is_there)
+        except (ValueError, TypeError):
+            raise sqlite3.DatabaseError("postings that cannot be") from None
+        if len(postings.passages):
+            yield old.stop, term, postings.blob()
 
 
 def names(docs: Sequence[str | Path]) -> str:

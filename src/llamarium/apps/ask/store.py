@@ -7,7 +7,7 @@ Does not know: what stands in the tables.
     documents   path (relative, '/' between), title, where pages start; the file it was read from with its size, time and SHA-256;
                 its text with its SHA-256
     passages    document, start, body, end (code points of the text), length (in terms), heading
-    postings    term, segment (of passages that were indexed together), and where it is: a blob, see `postings`
+    postings    segment (of passages that were indexed together), term, and where it is: a blob, see `postings`
     vectors     up to 4,096 passages a row: their numbers (uint32) and vectors (float16), see `vector_rows`
     state       what the index is as a whole: who made it, whether it was finished, of which encoder its vectors are
 
@@ -45,7 +45,7 @@ TABLES = {
         "length INTEGER, heading TEXT)"
     ),
     "passages_of": "CREATE INDEX passages_of ON passages (document)",
-    "postings": "CREATE TABLE postings (term TEXT, segment INTEGER, passages BLOB, PRIMARY KEY (term, segment)) WITHOUT ROWID",
+    "postings": "CREATE TABLE postings (segment INTEGER, term TEXT, passages BLOB, PRIMARY KEY (segment, term)) WITHOUT ROWID",
     "vectors": "CREATE TABLE vectors (id INTEGER PRIMARY KEY, passages BLOB, vectors BLOB)",
     "state": "CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
 }
