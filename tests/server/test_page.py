@@ -115,13 +115,14 @@ def test_a_stream_is_stopped(serving: Start, echo: LanguageModel, browser: Any) 
 
 def test_the_model_alone_beside_the_model_with_documents(serving: Start, echo: LanguageModel, docs: Path, browser: Any) -> None:
     served = serving(echo, docs=docs)
+    echo.model.says = "Llamas live on 7 moons of Jupiter."  # type: ignore[assignment]
     browser.goto(served.url)
     browser.click("#tab-both")
     browser.write("Where does a llama sleep?")
     browser.until("document.querySelector('.alone .spoken.whole') && state.running === null")
-    assert browser.text(".alone .spoken") == "Where does a llama sleep?"
+    assert browser.text(".alone .spoken") == "Llamas live on 7 moons of Jupiter."
     assert "A llama sleeps in the barn." in browser.text(".together blockquote")
-    assert browser.evaluate("document.querySelector('.phrased')") is None  # the echo says no more than was asked
+    assert browser.evaluate("document.querySelector('.phrased')") is None  # no quote bears it
     echo.model.says = "The llama sleeps in the barn."  # type: ignore[assignment]
     browser.click("#anew")
     browser.write("Where does a llama sleep?")
