@@ -25,11 +25,11 @@ from llamarium.apps.ask.encoders import Encoder, open_encoder
 from llamarium.apps.ask.indexing import MOST_PASSAGES, BadDocument, Changes, names, segments, update
 from llamarium.apps.ask.passages import LARGEST
 from llamarium.apps.ask.postings import Bm25, Postings, best
-from llamarium.apps.ask.store import MAKE_ANEW, sqlite_errors, transaction
+from llamarium.apps.ask.store import REMOVE, sqlite_errors, transaction
 from llamarium.apps.ask.vector_rows import Recorded, add_vectors, recorded, remove_vectors
 from llamarium.apps.ask.words import Question
 from llamarium.ground import progress
-from llamarium.ground.errors import BadFileError, ExistsError, UsageError
+from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, UsageError
 from llamarium.ground.files import disk_errors
 from llamarium.text.sources import SourceFile, list_files
 
@@ -179,7 +179,7 @@ class Index:
         """All documents, in the order of their paths."""
         rows = self._rows("SELECT id, path, title, length(text) FROM documents ORDER BY path")
         if not all(isinstance(value, kind) for row in rows for value, kind in zip(row, (int, str, str, int), strict=True)):
-            raise BadFileError(self.name, "has documents that cannot be.", hint=MAKE_ANEW)
+            raise BadFileError(self.name, "has documents that cannot be.", hint=REMOVE)
         return [Held(*row) for row in rows]  # type: ignore[arg-type]  # looked at above
 
     def text(self, document: int) -> str:
@@ -188,7 +188,7 @@ class Index:
             return self._texts[document]
         rows = self._rows("SELECT text FROM documents WHERE id = ?", (document,))
         if not rows or not isinstance(rows[0][0], str):
-            raise BadFileError(self.name, f"has no text for document {document}.", hint=MAKE_ANEW)
+            raise BadFileError(self.name, f"has no text for document {document}.", hint=REMOVE)
         if len(self._texts) >= MOST_TEXTS:
             self._texts.clear()
         return self._texts.setdefault(document, rows[0][0])
@@ -203,7 +203,7 @@ class Index:
         rows = self._rows("SELECT file, size, modified, sha256 FROM documents WHERE id = ?", (document,))
         file, size, modified, sha256 = rows[0] if rows else (None,) * 4
         if not (isinstance(file, str) and isinstance(size, int) and isinstance(modified, int) and isinstance(sha256, str)):
-            raise BadFileError(self.name, f"does not say where document {document} is from.", hint=MAKE_ANEW)
+            raise BadFileError(self.name, f"does not say where document {document} is from.", hint=REMOVE)
         return Source(Path(file), size, modified, sha256)
 
     def _load(self) -> None:
@@ -217,10 +217,10 @@ class Index:
         rows = self._rows("SELECT id, length FROM passages")
         self.num_passages = len(rows)
         if not all(isinstance(number, int) and isinstance(length, int) for number, length in rows):
-            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+            raise BadFileError(self.name, "has passages that cannot be.", hint=REMOVE)
         table = np.array(rows, dtype=np.int64).reshape(-1, 2)
         if len(table) and not (table[:, 0].min() > 0 and table[:, 0].max() < MOST_PASSAGES and table[:, 1].min() >= 0):
-            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+            raise BadFileError(self.name, "has passages that cannot be.", hint=REMOVE)
         self._bm25 = Bm25(table[:, 0].astype(np.uint32), table[:, 1].astype(np.float32))
 
     def _refresh(self) -> None:
@@ -238,7 +238,7 @@ class Index:
             try:
                 self._kept[term] = self._bm25.present(Postings.read(blob for (blob,) in rows))  # type: ignore[misc]  # looked at there
             except (ValueError, TypeError):
-                raise BadFileError(self.name, "has postings that cannot be.", hint=MAKE_ANEW) from None
+                raise BadFileError(self.name, "has postings that cannot be.", hint=REMOVE) from None
         return self._kept[term]
 
     def passages(self, ranks: Mapping[int, float]) -> list[Found]:
@@ -253,7 +253,7 @@ class Index:
             for passage, pages, document, path, title, start, body, end, heading in cast("list[tuple[Any, ...]]", rows)
         ]
         if not all(map(_is_sound, found)):
-            raise BadFileError(self.name, "has passages that cannot be.", hint=MAKE_ANEW)
+            raise BadFileError(self.name, "has passages that cannot be.", hint=REMOVE)
         return found
 
     def _count(self, statement: str, values: Sequence[object] = ()) -> int:
@@ -305,7 +305,7 @@ def build(docs: Sequence[str | Path], out: Path, *, vectors: str | None = None, 
     encoder = open_encoder(vectors, embeddings=embeddings) if vectors not in (None, NO_VECTORS) else None
     with disk_errors(out):
         try:
-            bad_documents, changes = _update(files, out, names(docs), anew=not out.exists())
+            bad_documents, changes = _update(files, out, names(docs), anew=not _can_be_opened(out))
         except _BrokenIndexError:
             bad_documents, changes = _update(files, out, names(docs), anew=True)
         if vectors == NO_VECTORS:
@@ -313,6 +313,15 @@ def build(docs: Sequence[str | Path], out: Path, *, vectors: str | None = None, 
         elif encoder := encoder or _kept_up(out):
             add_vectors(out, encoder)
     return open_index(out, bad_documents=bad_documents, changes=changes)
+
+
+def _can_be_opened(path: Path) -> bool:
+    try:
+        with sqlite_errors(str(path)), closing(store.open_to_read(path)) as connection:
+            Index(connection, name=str(path))
+    except (BadFileError, NotFoundError):
+        return False
+    return True
 
 
 def _kept_up(out: Path) -> Encoder | None:

@@ -30,6 +30,7 @@ from llamarium.ground.files import TEMPORARY, fsync
 APPLICATION = 0x4C4C414D  # "LLAM": what makes a SQLite file one of ours
 VERSION = 2
 MAKE_ANEW = "llamarium index DOCS --out FILE makes one."
+REMOVE = "Remove it and make it again: llamarium index DOCS --out FILE"
 SYNCHRONOUS = "FULL"  # what was said to be done is on the disk
 PATIENCE = 10.0  # seconds to wait for another process that writes
 
@@ -180,7 +181,7 @@ def sqlite_errors(name: str, *, writing: bool = False) -> Iterator[None]:
         if writing and (code == "SQLITE_FULL" or code.startswith("SQLITE_IOERR")):
             message = f"{name} could not be written: the disk is full or fails."
             raise ResourceError(message, hint="Free some space and run the command again.") from error
-        raise BadFileError(name, f"cannot be used as an index ({error}).", hint=MAKE_ANEW) from error
+        raise BadFileError(name, f"cannot be used as an index ({error}).", hint=REMOVE) from error
 
 
 def get_state(connection: sqlite3.Connection, name: str) -> str:

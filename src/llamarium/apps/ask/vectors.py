@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llamarium.apps.ask import store
 from llamarium.apps.ask.encoders import Array, Encoder, open_encoder, unit
 from llamarium.apps.ask.index import Found, Index
+from llamarium.apps.ask.store import REMOVE
 from llamarium.apps.ask.vector_rows import read_vectors
 from llamarium.ground import progress
 from llamarium.ground.errors import BadFileError
@@ -45,7 +45,7 @@ class Vectors:
             if not len(self._numbers):
                 return []
             if len(asked_D) != self._vectors_ND.shape[1]:
-                raise BadFileError(self._index.name, "has vectors of another length than the question's.", hint=store.MAKE_ANEW)
+                raise BadFileError(self._index.name, "has vectors of another length than the question's.", hint=REMOVE)
             if self._encoder.kind == "llama":
                 asked_D = unit((asked_D - self._mean_D)[None])[0]
             cosines_N = self._vectors_ND @ asked_D
@@ -60,7 +60,7 @@ class Vectors:
         try:
             numbers, vectors = self._index.read_all(read_vectors)
         except (ValueError, TypeError):
-            raise BadFileError(self._index.name, "has vectors that cannot be.", hint=store.MAKE_ANEW) from None
+            raise BadFileError(self._index.name, "has vectors that cannot be.", hint=REMOVE) from None
         there = np.isin(numbers, self._index.numbers)
         self._numbers, self._vectors_ND = numbers[there], vectors[there].astype(np.float32)
         if self._encoder.kind == "llama" and len(self._numbers):
