@@ -51,6 +51,7 @@ class Speaker:
         ("Heat the oven to 230 degrees. [7]", "Heat the oven to 230 degrees. [1]"),
         ("Heat the oven to 230 degrees.", "Heat the oven to 230 degrees. [1]"),
         ("Heat the oven to 230 degrees. [1] Heat the oven to 230 degrees. [2]", "Heat the oven to 230 degrees. [1]"),
+        ("* Heat the oven to 230 degrees. [1]", "Heat the oven to 230 degrees. [1]"),
         ("Heat the oven to 230 degrees. [1] The bread is", "Heat the oven to 230 degrees. [1]"),  # broken off
     ],
 )
@@ -68,6 +69,7 @@ def test_a_sentence_stands_with_the_quote_that_bears_it(says: str, text: str | N
         ("Do not heat the oven to 230 degrees. [1]", "negation"),
         ("See https://example.org/bread, heat the oven to 230 degrees. [1]", "link"),
         ("How is bread baked in the oven. [1]", "question"),
+        ("Heat the oven to 230 degrees, and. [1]", "broken"),
         ("Sheep drink fresh water. [1]", "question"),
         ("", None),
         ("...", "question"),

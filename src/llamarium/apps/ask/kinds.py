@@ -112,7 +112,7 @@ until till before
 with using by_means_of
 more_than over above exceed exceeding longer_than higher_than beyond stronger larger bigger greater higher
 less_than under below fewer_than shorter_than lower_than
-at_most no_more_often_than not_more_often_than no_more_than not_more_than up_to maximum at_the_most as_many_as as_much_as no_longer_than limit limited max
+at_most no_more_often_than not_more_often_than no_more_than not_more_than up_to maximum at_the_most as_many_as as_much_as no_longer_than limit limited max or_less or_fewer
 at_least no_fewer_than no_less_than not_less_than minimum at_the_least or_more
 before prior ahead earlier advance in_advance beforehand
 after later afterwards following subsequently then since
@@ -263,7 +263,7 @@ OPPOSITES_ENGLISH = """
 allow permit may welcome | forbid ban prohibit bar outlaw disallow
 accept agree approve grant accepted | refuse decline reject deny turn_down refused
 include cover contain | exclude omit leave_out
-more_than above exceed higher longer at_least minimum no_less_than no_fewer_than | less_than below shorter lower at_most fewer_than no_more_than not_more_than up_to maximum
+more_than above exceed higher longer at_least minimum no_less_than no_fewer_than | less_than below shorter lower at_most fewer_than no_more_than not_more_than up_to maximum or_less or_fewer
 before | after
 increase rise raise grow | decrease fall reduce shrink
 open | shut close
@@ -308,7 +308,7 @@ NEGATIONS_ENGLISH = (
 # Words after which a sentence may say yes where the passage says no, and the other way round.
 EXCUSES_ENGLISH = (
     "unless except only until till instead free close closed end stop lose lost fail miss lack out too rather otherwise other "
-    "longer avoid taken remove removed remain empty exception else anymore void enough fine penalty sole solely alone just before after save over once"
+    "avoid block blocked prevent prevented off away outside taken remove removed remain empty exception else anymore void enough fine penalty sole solely alone just before after save over once"
 )
 
 # Too general to be what a sentence is about.
@@ -597,12 +597,18 @@ NO_NEGATIONS_CHINESE = (
     "无线 无锡 莫非 差不多 对不起 不然 否则 除非 是不是 有没有 能不能 非洲 不服 不收费 不署名 无意 无名 别墅 告别 不知 不一 不时 无比 无穷 不幸"
 )
 
-EXCUSES_CHINESE = (
-    "除 除外 除非 只 才 仅 免 缺 停 作废 逾期 否则 关 唯 不然 以外 例外 改 其余 只有 仅仅 无效 失效 闭 忘 忽 过期 再 反对 违 违者 违反 罚"
-)
+EXCUSES_CHINESE = "除 除外 除非 只 才 仅 免 缺 停 作废 逾期 否则 关 唯 不然 以外 例外 改 其余 只有 仅仅 无效 失效 闭 忘 忽 过期 正常 完好 远离 避免 防止 再 违 违者 违反 罚"
 
 # Verbs that say no, whatever stands on the other side.
-REFUSING_ENGLISH = "forbid forbidden ban banned prohibit refuse refused decline declined reject rejected deny denied exclude excluded"
+REFUSING_ENGLISH = "forbid forbidden ban banned prohibit refuse refused decline declined reject rejected deny denied exclude excluded turn_down turned_down"
+
+# What a unit is worth in the smallest of its line.
+UNITS = """
+second 1 seconds 1 minute 60 hour 3600 hours 3600 day 86400 week 604800 fortnight 1209600 秒 1 分钟 60 分 60 小时 3600 钟头 3600 天 86400 日 86400 周 604800 星期 604800
+month 1 year 12 月 1 个月 1 年 12 季度 3
+millimetre 1 millimeter 1 mm 1 centimetre 10 centimeter 10 cm 10 metre 1000 meter 1000 m 1000 kilometre 1000000 kilometer 1000000 km 1000000 毫米 1 厘米 10 公分 10 米 1000 公尺 1000 公里 1000000 千米 1000000
+gram 1 g 1 kilogram 1000 kilo 1000 kg 1000 ton 1000000 tonne 1000000 克 1 公斤 1000 千克 1000 斤 500 吨 1000000
+"""
 
 # Words that a clause begins with whose yes or no is its own.
 TURNS = "but whereas though although yet and or 而 但 但是 却 而且 也"

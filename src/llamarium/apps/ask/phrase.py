@@ -30,6 +30,9 @@ _CITED = re.compile(r"\s*\[([0-9]{1,3})\]")
 # What a browser or a terminal could make something to click on, or fetch.
 _ACTIVE = re.compile(r"[\w+.-]+://|\b(?:www\.|mailto:|javascript:|data:)|[<>`|\[\]]|[\w.+-]+@[\w-]+\.\w", re.IGNORECASE)
 
+_BROKEN = re.compile(r"(?:[,;:]|\b(?:and|or|but|the|a|an|of|to|with|in|is|are|was|that|which|from))\s*[.!]$|[，、：][。！]$", re.IGNORECASE)
+_MARK = re.compile(r"^(?:[*•·+-]|[0-9]{1,2}[.)])\s+")  # of an item in a list
+
 
 class _Generation(Protocol):
     text: str
@@ -148,7 +151,7 @@ def _cited_sentences(said: str) -> list[tuple[str, int | None]]:
         mark = _CITED.search(said, place)
         part = said[place : mark.start() if mark else len(said)]
         place = mark.end() if mark else len(said)
-        spans = [part[start:end] for start, end in sentences(part, 0, len(part))]
+        spans = [_MARK.sub("", part[start:end]) for start, end in sentences(part, 0, len(part))]
         found += [(text, int(mark[1]) - 1 if mark else None) for text in spans if mark or text[-1] in ".!。！"]
     return found
 
@@ -157,5 +160,7 @@ def _reason(quote: str, sentence: str) -> str:
     """Why a quote does not bear a sentence; empty where it does."""
     if _ACTIVE.search(sentence):
         return "link"
+    if _BROKEN.search(sentence):
+        return "broken"
     verdict = verify(quote, sentence, fewest_shared=FEWEST_SHARED)
     return "" if verdict.accepted else verdict.reasons[0][0]

@@ -31,6 +31,7 @@ FEWEST_SHARED = 0.34  # of the sentence's words: a paraphrase has few of them, a
 WINDOW = 7  # tokens on each side that tell what a fact is about
 DECAY = 0.85  # how much less a token counts for every step away
 LIKELY = 0.7  # of the best fit: so well another place fits that it may be the one that is meant
+MARGIN = 0.15  # by how much more must speak for a turn than against it
 ACROSS = 0.5  # how much less what stands in another clause
 AGREES = 0.15  # what a word counts that is far from any negation
 CLEARLY = 1.25  # how much better another fact must fit before it is taken for the one that belongs here
@@ -118,10 +119,18 @@ class _Pair:
                 reason: Reason = "number" if token.sort == "number" else "name"
                 if token.weak or (reason == "name" and not self.matches[place] and any(token.means(other) for other in self.above)):
                     continue
+                if not self.matches[place] and reason == "number" and self._converted(place):
+                    continue
+                if reason == "number" and sum(other.key == token.key for other in self.said) > max(1, len(self.matches[place])):
+                    yield reason, token.written  # twice in the sentence, and once in the passage: one of them is of something else
                 if not self.matches[place] or any(self._belongs(place, rival) for rival in self._rivals(place)):
                     yield reason, token.written
             elif token.kinds and not self.matches[place] and any(not token.kinds.isdisjoint(other.kinds) for other in self._unsaid):
                 yield "thing", token.written
+
+    def _converted(self, place: int) -> bool:
+        """Whether the passage has the same amount in another unit: two days, 48 hours."""
+        return not _amounts(self.said, place).isdisjoint(amount for i in range(len(self.told)) for amount in _amounts(self.told, i))
 
     @functools.cached_property
     def _unsaid(self) -> list[_Token]:
@@ -188,10 +197,11 @@ class _Pair:
 
     def _negated(self, a: int, b: int, c: int, d: int) -> bool:
         """Whether one of ``said[a:b]`` and ``told[c:d]`` negates, and their clauses are not alike in spite of it."""
-        turns = sum(token.negates for token in (*self.said[a:b], *self.told[c:d]))
-        ours = self.said_clauses[self.said[min(a, len(self.said) - 1)].clause]
-        theirs = self.told_clauses[self.told[min(c, len(self.told) - 1)].clause]
-        return turns % 2 == 1 and _alike([self.said[i] for i in ours], [self.told[i] for i in theirs]) is False
+        turns = [token for token in (*self.said[a:b], *self.told[c:d]) if token.negates]
+        ours, theirs = self.said_clauses[self.said[b].clause], self.told_clauses[self.told[d].clause]
+        if any(token.clause not in (self.said[b].clause, self.told[d].clause) for token in turns):
+            return False  # it is about what stands before
+        return len(turns) % 2 == 1 and _alike([self.said[i] for i in ours], [self.told[i] for i in theirs]) is False
 
     def _substituted(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> list[_Token]:
         """What of ``said[a:b]`` is another thing than ``told[c:d]``; `beside`: how many tokens left and right of it are equal."""
@@ -219,17 +229,25 @@ class _Pair:
         """Clauses that say no where the passage says yes."""
         for clause in self.said_clauses.values():
             agree = disagree = 0.0
+            explained, negated = False, any(self.said[place].negates for place in clause)
             for place in clause:
                 if self.said[place].weak or self.said[place].negates or not self.matches[place]:
                     continue
                 fits = {i: self._fit(place, i) + (self.told[i].key == self.said[place].key) for i in self.matches[place]}
-                votes = [self._vote(clause, place, i) for i, fit in fits.items() if fit >= LIKELY * max(fits.values())]
+                likely = [i for i, fit in fits.items() if fit >= LIKELY * max(fits.values())]
+                votes = [self._vote(clause, place, i) for i in likely]
                 # Where it stands in several places, one that agrees will do.
                 agree += max((AGREES + weight for alike, weight in votes if alike), default=0.0)
-                if not any(alike for alike, _ in votes) and self._surely(place):
+                if not any(alike for alike, _ in votes) and self._surely(place) and self.said[place].sort not in ("name", "number"):
                     disagree += max(weight for _, weight in votes)
-            if disagree > agree + AGREES:
+                explained = explained or (negated and any(alike and self._negates(i) for (alike, _), i in zip(votes, likely, strict=True)))
+            # Where the passage says no of one of its words, that is what the clause says no of.
+            if disagree > agree + MARGIN and not explained:
                 yield "negation", _written([self.said[i] for i in clause])
+
+    def _negates(self, place: int) -> bool:
+        """Whether the clause of a word of the passage holds a negation."""
+        return any(self.told[i].negates for i in self.told_clauses[self.told[place].clause])
 
     def _surely(self, place: int) -> bool:
         """Whether a word is told itself, and not only by one of the short Chinese words that may mean the same."""
@@ -251,9 +269,19 @@ class _Pair:
         return any(_alike(own, there) is not False for own in ours for there in theirs), max(beside_ours, beside_theirs)
 
 
+def _amounts(tokens: Sequence[_Token], place: int) -> set[tuple[int, float]]:
+    """What a number and the unit behind it are worth: (what is measured, how much in its smallest unit)."""
+    if tokens[place].sort != "number":
+        return set()
+    behind = [token.key for token in tokens[place + 1 : place + 3]]
+    unit = next((key for key in (behind[:1] if behind[:1] != ["个"] else behind[1:]) if key in _known().units), None)
+    return set() if unit is None else {(line, float(tokens[place].key[1:]) * worth) for line, worth in [_known().units[unit]]}
+
+
 def _scopes(clause: Sequence[_Token], sentence: Sequence[_Token]) -> list[Sequence[_Token]]:
     """The clause; and the sentence, where one negation outside an English clause may reach into it, as in a list."""
-    if not any(token.negates or token.sort == "dense" for token in clause) and sum(token.negates for token in sentence) == 1:
+    num = sum(token.negates for token in clause)
+    if not any(token.sort == "dense" for token in clause) and not num and sum(token.negates for token in sentence) == 1:
         return [clause, sentence]
     return [clause]
 
@@ -281,9 +309,12 @@ def _opposed(said: Sequence[_Token], told: Sequence[_Token]) -> set[int]:
 
 def _alike(said: Sequence[_Token], told: Sequence[_Token]) -> bool | None:
     """Whether both say yes or both say no; None where that cannot be told."""
-    turns = sum(token.negates for token in (*said, *told)) + bool(_opposed(said, told))
+    ours, theirs = sum(token.negates for token in said), sum(token.negates for token in told)
+    turns = ours + theirs + bool(_opposed(said, told))
     if turns % 2 == 0:
         return True
+    if not ours and not theirs:
+        return False
     excuses = {token.key for token in said if token.excuses} ^ {token.key for token in told if token.excuses}
     return None if excuses else False
 
@@ -388,7 +419,7 @@ def _english(word: str, *, inside: bool = False, letter: bool = False) -> _Token
         kinds=of_kinds,
         sides=known.sides.get(base, {}),
         negates=negates or base in _REFUSING,
-        excuses=lower in known.excuses,
+        excuses=lower in known.excuses or (lower.startswith("un") and len(lower) > 5),
         weak=weak,
     )
 
@@ -427,6 +458,7 @@ class _Lists:
     excuses: frozenset[str]
     comparing: frozenset[str]
     weak: frozenset[str]
+    units: Mapping[str, tuple[int, float]]
 
 
 _GENERIC = frozenset(kinds.GENERIC_ENGLISH.split())
@@ -459,8 +491,17 @@ def _known() -> _Lists:
             label += 1
             for word in line.split():
                 of_a_kind.setdefault(_base(word, english=english), set()).add(label)
+    units = {
+        _base(name, english=name.isascii()): (line, float(worth))
+        for line, text in enumerate(kinds.UNITS.strip().splitlines())
+        for name, worth in zip(text.split()[::2], text.split()[1::2], strict=True)
+    }
     chinese = [kinds.SAME_CHINESE, kinds.KINDS_CHINESE, kinds.OPPOSITES_CHINESE, kinds.NEGATIONS_CHINESE, kinds.EXCUSES_CHINESE]
-    words = {word for lists in chinese for word in lists.replace("|", " ").split()} | set(kinds.NO_NEGATIONS_CHINESE.split())
+    words = (
+        {name for name in units if not name.isascii()}
+        | {word for lists in chinese for word in lists.replace("|", " ").split()}
+        | set(kinds.NO_NEGATIONS_CHINESE.split())
+    )
     return _Lists(
         {word: frozenset(labels) for word, labels in same.items()},
         {word: frozenset(labels) for word, labels in of_a_kind.items()},
@@ -473,6 +514,7 @@ def _known() -> _Lists:
             word for line in kinds.SAME_CHINESE.splitlines() if line.startswith(("不超过", "至少", "少于", "超过")) for word in line.split()
         ),
         frozenset(kinds.WEAK_CHINESE),
+        units,
     )
 
 
