@@ -22,7 +22,7 @@ from typing import Literal
 
 from llamarium.apps.ask import kinds
 from llamarium.apps.ask.quantities import Quantity, quantities
-from llamarium.apps.ask.words import STOP_WORDS, stem
+from llamarium.apps.ask.words import STOP_WORDS, folded_characters, stem
 
 Reason = Literal["empty", "number", "name", "negation", "thing", "words"]
 
@@ -341,11 +341,10 @@ def _written(tokens: Sequence[_Token]) -> str:
 
 _DENSE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _PIECE = re.compile(
-    r"(?P<strong>[.!?](?=\s|$|[\"'”’)])|[。！？；;]|\n\s*(?=\n|[-*•]|[0-9]+[.)、]))|(?P<soft>[,，:：()（）—–])"
+    r"(?P<strong>[.](?=\s|$|[\"'”’)])|[!?;。！？；]|\n\s*(?=\n|[-*•]|[0-9]+[.)、]))|(?P<soft>[,，:：()（）—–])"
     rf"|(?P<word>[^\W\d_{_DENSE}][^\W_{_DENSE}]*(?:[_.@/][^\W_{_DENSE}]+|-[0-9]+)*(?:['’][a-z]+)?)"
     rf"|(?P<dense>[{_DENSE}]+)|(?P<money>[£€$¥%])"
 )
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF10, 0xFF5B) if code not in range(0xFF1A, 0xFF21)}
 _AN_ARTICLE = re.compile(r"(?:A|I)\s+[a-z]")
 _MONEY = {"£": "pound", "€": "euro", "$": "dollar", "¥": "yuan", "%": "percent"}
 _TURNS = frozenset(kinds.TURNS.split())
@@ -354,7 +353,7 @@ _TITLES = frozenset(kinds.TITLES_ENGLISH.split())
 
 
 def _tokens(text: str) -> list[_Token]:
-    text = _simplified(text.translate(_FULL_WIDTH))
+    text = folded_characters(text)
     numbers = {quantity.start: quantity for quantity in quantities(text)}
     found: list[_Token] = []
     clause = sentence = place = 0
@@ -520,15 +519,3 @@ def _known() -> _Lists:
 
 def _base(word: str, *, english: bool) -> str:
     return word if not english or "_" in word else stem(word)
-
-
-@functools.lru_cache(maxsize=256)
-def _simplified(text: str) -> str:
-    """Traditional characters made simplified, where the package for it is there."""
-    if text.isascii():
-        return text
-    try:
-        import opencc
-    except ImportError:
-        return text
-    return str(opencc.OpenCC("t2s").convert(text))
