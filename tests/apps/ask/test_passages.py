@@ -77,6 +77,38 @@ def test_chinese_headings_as_the_markdown_reader_leaves_them() -> None:
     assert [passage.heading for passage in passages(text)] == ["配置", "保存和恢复", "评估", "常见问题"]
 
 
+def test_numbers_tell_what_a_heading_is_below() -> None:
+    headings = ["6. Packages", "6.1. Sources", "6.1.1. Syntax", "Tip", "6.2. Commands", "7. Network"]
+    text = "\n\n".join(f"{heading}\n\nWords of it." for heading in headings)
+    assert [passage.heading for passage in passages(text)] == [
+        "6. Packages",
+        "6. Packages / 6.1. Sources",
+        "6. Packages / 6.1. Sources / 6.1.1. Syntax",
+        "6. Packages / 6.1. Sources / 6.1.1. Syntax / Tip",
+        "6. Packages / 6.2. Commands",
+        "7. Network",
+    ]
+
+
+def test_chinese_numbers_in_the_order_they_appear() -> None:
+    headings = ["第一章 总则", "第一节 范围", "一、对象", "二、时间", "第二节 定义", "第二章 附则"]
+    text = "\n\n".join(f"{heading}\n\n其中的话。" for heading in headings)
+    assert [passage.heading for passage in passages(text)] == [
+        "第一章 总则",
+        "第一章 总则 / 第一节 范围",
+        "第一章 总则 / 第一节 范围 / 一、对象",
+        "第一章 总则 / 第一节 范围 / 二、时间",
+        "第一章 总则 / 第二节 定义",
+        "第二章 附则",
+    ]
+
+
+def test_a_remark_in_a_settings_file_is_no_heading() -> None:
+    text = "Sources\n=======\n\nAn example:\n\n# Security updates\ndeb http://host main\n\n# Base\ndeb http://other main"
+    assert {passage.heading for passage in passages(text)} == {"Sources"}
+    assert [passage.heading for passage in passages("# Title\nWords.\n\n# One\n\nMore.\n\n## Two\nEnd.")] == ["Title", "One", "One / Two"]
+
+
 def test_a_definition_begins_a_passage() -> None:
     text = "Strings\n*******\n\nstr.upper()\n\n   All upper case.\n\nstr.find(sub[, start])\n\n   Where it is."
     assert [passage.heading for passage in passages(text)] == ["Strings / str.upper()", "Strings / str.find(sub[, start])"]
@@ -91,7 +123,20 @@ def test_a_call_in_an_example_is_no_heading() -> None:
     assert [passage.heading for passage in passages("Call:\n\n   stop()\n\nwhere it should stop.")] == [""]
 
 
-@pytest.mark.parametrize("line", ["It ends.", "它结束了。", "- an item", "x = 1", "a, b,", "https://example.org/a/b", "word " * 40])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "It ends.",
+        "有两句。但没有句号",
+        "It ends. And goes on",
+        "它结束了。",
+        "- an item",
+        "x = 1",
+        "a, b,",
+        "https://example.org/a/b",
+        "word " * 40,
+    ],
+)
 def test_what_is_no_heading(line: str) -> None:
     assert all(line.strip() not in passage.heading for passage in passages(f"Before it.\n\n{line}\n\nAfter it."))
 

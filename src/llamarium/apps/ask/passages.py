@@ -17,7 +17,7 @@ LARGEST = 900
 SMALL = 300  # a passage of fewer characters takes the beginning of a paragraph that does not fit as a whole
 LONGEST_SENTENCE = 400
 LONGEST_HEADING = 120  # characters of its line
-LOWEST = 9  # level of a heading that only looks like one
+LOWEST = 99  # level of a heading that only looks like one
 
 Span = tuple[int, int]
 
@@ -44,6 +44,10 @@ _ITEM = re.compile(r"[ \t]*(?:[*+•·-]|[0-9]{1,3}[.)、]|[（(][0-9一二三�
 _NUMBERED_HEADING = re.compile(
     r"(?:[0-9]{1,3}(?:\.[0-9]{1,3})*\.?[ \t]|[一二三四五六七八九十百]{1,4}、|第[0-9一二三四五六七八九十百]{1,5}[章节篇部])\s*\S"
 )
+_NUMBER_OF_HEADING = re.compile(
+    r"([0-9]{1,3}(?:\.[0-9]{1,3})*)\.?[ \t]|[一二三四五六七八九十百]{1,4}(、)|第[0-9一二三四五六七八九十百]{1,5}([章节篇部])"
+)
+_SENTENCE_INSIDE = re.compile(r"[。！？；]|[a-z]{2}[.!?] ")
 _NO_HEADING_END = tuple("。！？；，、：…”」』.!?;,:)>}])=|\"'")
 _SIGNATURE = re.compile(r"(?:(?:class|static|classmethod|async|def|function|method) )*[A-Za-z_][\w.]*\([^()]*(?:\([^()]*\)[^()]*)*\):?")
 _NEVER_IN_HEADINGS = re.compile(r"[=*/|<>{}]|::")
@@ -68,7 +72,7 @@ def passages(text: str) -> list[Passage]:
     [('Llamas\\n======\\n\\nThey eat grass.', 'Llamas'), ('Sheep\\n=====\\n\\nThey too.', 'Sheep')]
     """
     found: list[Passage] = []
-    trail: list[tuple[int, str]] = []  # headings above, by level
+    trail: list[tuple[float, str]] = []  # headings above, by level
     held: list[Span] = []
     num_headings = 0  # of those held
 
@@ -116,15 +120,15 @@ def sentences(text: str, start: int, end: int) -> list[Span]:
     return found
 
 
-def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
+def _blocks(text: str) -> Iterator[tuple[Span, float, str]]:
     """Headings, paragraphs and fenced code: span, and for a heading its level (1 is the highest) and its words."""
     spans = [match.span() for match in _LINE.finditer(text)]
     lines = [text[start:end] for start, end in spans]
-    ranks: dict[str, int] = {}  # underline characters in the order they appear, as reStructuredText ranks them
+    ranks: dict[str, int] = {}  # underline characters and ways of numbering in the order they appear, as reStructuredText ranks them
     fence = ""
     first = number = 0  # lines of the paragraph so far: from `first` to before `number`
 
-    def paragraph() -> Iterator[tuple[Span, int, str]]:
+    def paragraph() -> Iterator[tuple[Span, float, str]]:
         if first < number:
             yield _trim(text, spans[first][0], spans[number - 1][1]), 0, ""
 
@@ -158,12 +162,13 @@ def _blocks(text: str) -> Iterator[tuple[Span, int, str]]:
     yield from paragraph()
 
 
-def _heading(lines: Sequence[str], number: int, ranks: dict[str, int], *, begins: bool) -> tuple[int, int, str] | None:
+def _heading(lines: Sequence[str], number: int, ranks: dict[str, int], *, begins: bool) -> tuple[int, float, str] | None:
     """How many lines the heading at line `number` has, its level and its words. `begins`: nothing stands right above it."""
     line = lines[number]
     if len(line) > LONGEST_HEADING:
         return None
-    if marked := _MARKED.match(line):
+    marked = _MARKED.match(line)
+    if marked and not (len(marked[1]) == 1 and number and number + 1 < len(lines) and _is_commented(lines[number + 1])):
         return 1, len(marked[1]), marked[2].strip().rstrip("#").strip()
     if not begins or number + 1 == len(lines):
         return None
@@ -181,12 +186,26 @@ def _heading(lines: Sequence[str], number: int, ranks: dict[str, int], *, begins
         deeper = _margin(lines[following]) > _margin(line)
         told = not apart and _margin(below) == _margin(line) and below.strip()[0].isupper() and not _SIGNATURE.fullmatch(below.strip())
         return (1, LOWEST, title) if (apart and deeper) or told else None
-    return (1, LOWEST, title) if apart and _looks_like_heading(title) else None
+    return (1, _level(title, ranks), title) if apart and _looks_like_heading(title) else None
+
+
+def _is_commented(line: str) -> bool:
+    """Whether a line may be what a remark right above it is about: headings have a blank line below, or another heading."""
+    return bool(line.strip()) and not _MARKED.match(line)
+
+
+def _level(title: str, ranks: dict[str, int]) -> float:
+    """By its number: 6.1.2 is below 6.1, and what has no number below all that have."""
+    numbered = _NUMBER_OF_HEADING.match(title)
+    if numbered is None:
+        return LOWEST
+    way = numbered[2] or numbered[3] or "1"
+    return ranks.setdefault(way, len(ranks) + 1) + 0.1 * (numbered[1] or "").count(".")
 
 
 def _looks_like_heading(title: str) -> bool:
     """A short line that does not end like a sentence, which is all that Markdown's reader leaves of a heading."""
-    if not title[0].isalnum() or title.endswith(_NO_HEADING_END) or _NEVER_IN_HEADINGS.search(title):
+    if not title[0].isalnum() or title.endswith(_NO_HEADING_END) or _NEVER_IN_HEADINGS.search(title) or _SENTENCE_INSIDE.search(title):
         return False
     return not _ITEM.match(title) or bool(_NUMBERED_HEADING.match(title))
 
