@@ -42,7 +42,7 @@ def test_json(way: str, docs: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert list(value) == ["found", "answer", "citations", "seconds"]
     assert value["found"] is True
     assert value["seconds"] > 0
-    assert value["answer"] == "\n\n".join(citation["quote"] for citation in value["citations"])
+    assert value["citations"][0]["quote"].startswith(value["answer"])
     for citation in value["citations"]:
         assert list(citation) == ["document", "start", "end", "quote", "score"]
         assert read(docs / citation["document"]).text[citation["start"] : citation["end"]] == citation["quote"]
@@ -53,7 +53,7 @@ def test_json(way: str, docs: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_what_a_reader_sees(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ask", "What do llamas eat?", "--docs", str(docs)]) == 0
     out = capsys.readouterr().out
-    assert out == "Llamas hum.\nThey eat 草 and hay.\n    -- llamas.txt:0-31\n"
+    assert out == "They eat 草 and hay.\n    -- llamas.txt:12-31\n"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_matches_are_marked_on_a_terminal_only(docs: Path, capsys: pytest.Captur
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run(["ask", "What do llamas eat?", "--docs", str(docs)]) == 0
     out = capsys.readouterr().out
-    assert "\x1b[1mLlamas\x1b[0m hum.\nThey \x1b[1meat\x1b[0m" in out
+    assert "They \x1b[1meat\x1b[0m 草" in out
     monkeypatch.setenv("NO_COLOR", "1")
     assert run(["ask", "What do llamas eat?", "--docs", str(docs)]) == 0
     assert "\x1b" not in capsys.readouterr().out

@@ -136,6 +136,11 @@ def words(text: str) -> Iterator[Word]:
             yield Word(start, end, _terms(match[0][:LONGEST_WORD]))
 
 
+def is_dense(text: str) -> bool:
+    """Whether `text` begins with a character of a script without spaces between words."""
+    return bool(_DENSE_CHARACTER.match(text))
+
+
 def terms_of(text: str) -> set[str]:
     """What a text can be found by."""
     return {term for word in words(text) for term in word.terms}

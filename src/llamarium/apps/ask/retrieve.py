@@ -1,0 +1,257 @@
+"""Passages that may hold the answer, the likeliest first.
+
+Takes: what finds passages by words, perhaps what finds them by vectors, perhaps a model that judges; a question taken apart.
+Gives: one ranking.
+Does not know: SQL, files, sentences, what an answer is.
+
+Words find what is said as it is asked. What it may be called otherwise is looked for once more, and counts only where a passage
+lacks the word of the question: a synonym never outranks the word itself. Rankings of another kind are fused by reciprocal ranks
+(Cormack, Clarke and Büttcher 2009), which needs no common scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from llamarium.apps.ask.index import Found
+from llamarium.apps.ask.words import Question, Wanted, is_dense, terms_of
+
+RRF_CONSTANT = 60
+NUM_BY_WORDS = 30
+NUM_BY_OTHERS = 20
+MOST_OTHERS = 60
+EMPHASIS = 0.5  # what is rare counts that much more than BM25 has it: its inverse document frequency to this power
+NUM_SURE = 3  # passages, in one of which an answer in the words of the question is expected
+OTHERS_SHARE = 2.0  # of what a word itself would count
+CHARACTER_SHARE = 0.4  # of that, where all that is found is one Chinese character
+TOO_COMMON = 0.2  # of all passages: a synonym in so many tells nothing
+FEWEST_PASSAGES = 50  # a handful does not tell what is rare: where there are fewer, words are weighed as if there were so many
+NEVER_NAMED = 2.0  # what no document names weighs double: what they say of the rest does not answer that
+MOST_WANTED = 64
+VECTORS_WEIGHT = 2.0
+RERANKED = 10
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Searches(Protocol):
+    """What finds passages by words, as `Index` does."""
+
+    @property
+    def num_passages(self) -> int:
+        """How many there are."""
+
+    def rank(self, weights: Mapping[str, float], *, limit: int) -> list[Found]:
+        """The passages with the best BM25 rank, each term counting by its weight, best first."""
+
+    def num_passages_with(self, term: str) -> int:
+        """How many have `term`."""
+
+    def text(self, document: int) -> str:
+        """A document."""
+
+
+class SearchesVectors(Protocol):
+    """What finds passages by the meaning of a question as a whole."""
+
+    def nearest(self, question: str, *, limit: int) -> list[Found]:
+        """The passages whose vectors are nearest, nearest first; `rank` is the cosine."""
+
+
+class Judges(Protocol):
+    """What tells how likely a question is, given each of some passages."""
+
+    def judge(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        """log2 p(question | passage), each; more is better."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each thing that is asked about counts.
+
+    `rarity`: its inverse document frequency; `others`: that of what it may be called otherwise.
+    `terms`: what passages are searched by, and the weight of each; `gains`: what a passage gains by another word.
+    """
+
+    rarity: Mapping[Wanted, float]
+    others: Mapping[tuple[str, ...], float]
+    terms: Mapping[str, float] = field(default_factory=dict)
+    gains: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Of all that is asked about."""
+        return sum(self.rarity.values()) or 1.0
+
+    def credit(self, wanted: Wanted, terms: Set[str]) -> float:
+        """How much of `wanted` a text has that has `terms`, 0 to 1: all, if it has the word itself; a part, if another word for it.
+
+        One character of a Chinese word is less: 伤 of 摔伤 stands in 受伤, and in 悲伤.
+        """
+        if not terms.isdisjoint(wanted.terms):
+            return 1.0
+        best = CHARACTER_SHARE * 0.75 if wanted.character and wanted.character in terms else 0.0
+        for key in wanted.others:
+            if key in self.others and terms >= set(key):
+                best = max(best, CHARACTER_SHARE if _is_character(key) else 0.7)
+        return best
+
+
+def weigh(index: Searches, asked: Question) -> Weights:
+    """Weigh what is asked about by how rare it is (inverse document frequency), and twice that where no document has it."""
+    num_passages = max(index.num_passages, FEWEST_PASSAGES)
+    known: dict[str, int] = {}
+
+    def frequency(term: str) -> int:
+        if term not in known:
+            known[term] = index.num_passages_with(term)
+        return known[term]
+
+    def rarity(num: int) -> float:
+        return math.log(1 + (num_passages - num + 0.5) / (num + 0.5))
+
+    others: dict[tuple[str, ...], float] = {}
+    for key in {key for wanted in asked.wanted for key in wanted.others} | set(asked.hints):
+        num = min(map(frequency, key))
+        if 0 < num <= max(TOO_COMMON * index.num_passages, 3):
+            others[key] = rarity(num)
+    weights: dict[Wanted, float] = {}
+    for wanted in asked.wanted:
+        num = max(map(frequency, wanted.terms))
+        if wanted.character and not num:
+            # 做 in 做豆腐: its pair is no word, and the characters around it belong to words that are known. Then it is one by itself.
+            neighbours = [other for other in asked.wanted if other != wanted and not set(other.terms).isdisjoint(wanted.terms)]
+            if all(max(map(frequency, other.terms)) for other in neighbours):
+                wanted = replace(wanted, terms=(wanted.character,))
+                num = frequency(wanted.character)
+        otherwise = min((others[key] for key in wanted.others if key in others), default=None)
+        weight = rarity(num) if num else NEVER_NAMED * rarity(0) if otherwise is None else otherwise
+        # A Chinese word has two characters, and each of them is asked for.
+        weights[wanted] = weight * (0.5 if wanted.character else 1.0)
+    rarest = sorted(weights, key=lambda wanted: -weights[wanted])[:MOST_WANTED]
+    # Rarity counts twice, once in BM25: of two passages that have as much, the one with the rarer words is the likelier.
+    terms = {term: (rarity(frequency(term)) / rarity(0)) ** EMPHASIS for term in asked.terms}
+    gains = {key: OTHERS_SHARE * found * (found / rarity(0)) ** EMPHASIS for key, found in others.items()}
+    return Weights({wanted: weights[wanted] for wanted in rarest}, others, terms, gains)
+
+
+def by_words(index: Searches, asked: Question, weights: Weights, *, limit: int = NUM_BY_WORDS) -> list[Found]:
+    """Passages by BM25, where a passage that lacks a word and has another for it is given a share of what the word would count."""
+    found = index.rank(weights.terms, limit=max(limit, NUM_BY_WORDS))
+    if not weights.others:
+        return found[:limit]
+    wider = dict(weights.terms)
+    for key in sorted(weights.others, key=lambda key: -weights.others[key])[:MOST_OTHERS]:
+        wider.update((term, OTHERS_SHARE) for term in key if term not in wider)
+    known = {_place(passage) for passage in found}
+    lowest = found[-1].rank if len(found) == max(limit, NUM_BY_WORDS) else 0.0
+    more = [replace(passage, rank=lowest) for passage in index.rank(wider, limit=NUM_BY_OTHERS) if _place(passage) not in known]
+    held = [_terms(index, passage) for passage in found + more]
+    # The less of a question the documents have in its own words, the more other words are worth.
+    own = max((_own_share(weights, terms) for terms in held[:NUM_SURE]), default=0.0)
+    paraphrased = 1 - own
+    weighed = [
+        replace(passage, rank=passage.rank + paraphrased * _gain(asked, weights, terms))
+        for passage, terms in zip(found + more, held, strict=True)
+    ]
+    weighed.sort(key=lambda passage: -passage.rank)
+    return weighed[:limit]
+
+
+def _terms(index: Searches, passage: Found) -> set[str]:
+    return terms_of(f"{passage.title}\n{passage.heading}\n{index.text(passage.document)[passage.body : passage.end]}")
+
+
+def _own_share(weights: Weights, terms: Set[str]) -> float:
+    """The share of a question that a text has in its very words."""
+    return sum(weight for wanted, weight in weights.rarity.items() if not terms.isdisjoint(wanted.terms)) / weights.total
+
+
+def _gain(asked: Question, weights: Weights, held: Set[str]) -> float:
+    """What a passage gains by other words for those that it lacks."""
+
+    def best(keys: Iterable[tuple[str, ...]]) -> float:
+        there = (key for key in keys if key in weights.gains and held >= set(key))
+        return max((weights.gains[key] * (CHARACTER_SHARE if _is_character(key) else 1.0) for key in there), default=0.0)
+
+    gain = sum(best(w.others) * (0.5 if w.character else 1.0) for w in asked.wanted if w.others and held.isdisjoint(w.terms))
+    return gain + 0.3 * best(asked.hints)
+
+
+def _is_character(key: tuple[str, ...]) -> bool:
+    return len(key) == 1 and len(key[0]) == 1 and is_dense(key[0])
+
+
+def retrieve(
+    index: Searches,
+    asked: Question,
+    question: str,
+    *,
+    weights: Weights | None = None,
+    vectors: SearchesVectors | None = None,
+    judge: Judges | None = None,
+    limit: int = NUM_BY_WORDS,
+) -> list[Found]:
+    """The passages for `question`, likeliest first; `rank` is BM25's where words alone rank, else the fused one (more is better)."""
+    weights = weights or weigh(index, asked)
+    found = by_words(index, asked, weights, limit=limit)
+    if vectors is not None:
+        by_meaning = vectors.nearest(question, limit=limit)
+        # What the words of a question find counts by how much of the question they find: a paraphrase is left to the vectors.
+        held = _share_held(index, weights, found[0]) if found else 0.0
+        found = _fused([(found, 0.2 + 1.8 * held), (by_meaning, VECTORS_WEIGHT)])[:limit]
+    if judge is not None and found:
+        head = found[:RERANKED]
+        scores = judge.judge(question, [index.text(passage.document)[passage.start : passage.end] for passage in head])
+        judged = [passage for _, passage in sorted(zip(scores, head, strict=True), key=lambda pair: -pair[0])]
+        found = _fused([(head, 1.0), (judged, 1.0)]) + [replace(passage, rank=0.0) for passage in found[RERANKED:]]
+    return found
+
+
+def _share_held(index: Searches, weights: Weights, passage: Found) -> float:
+    held = terms_of(f"{passage.title}\n{passage.heading}\n{index.text(passage.document)[passage.body : passage.end]}")
+    return sum(weight * weights.credit(wanted, held) for wanted, weight in weights.rarity.items()) / weights.total
+
+
+def _fused(rankings: Sequence[tuple[Sequence[Found], float]]) -> list[Found]:
+    known = {_place(passage): passage for ranking, _ in reversed(rankings) for passage in ranking}
+    scores = fuse([([_place(passage) for passage in ranking], weight) for ranking, weight in rankings])
+    return [replace(known[place], rank=score) for place, score in scores.items()]
+
+
+def _place(passage: Found) -> tuple[int, int]:
+    return passage.document, passage.start
+
+
+def fuse(rankings: Iterable[tuple[Sequence[Key], float]]) -> dict[Key, float]:
+    """Reciprocal-rank fusion: the sum of ``weight / (60 + rank)`` over the rankings a thing is in, the highest first.
+
+    >>> list(fuse([(["a", "b", "c"], 1.0), (["b", "c", "a"], 1.0)]))
+    ['b', 'a', 'c']
+    """
+    scores: dict[Key, float] = {}
+    for ranking, weight in rankings:
+        for rank, key in enumerate(dict.fromkeys(ranking), 1):
+            scores[key] = scores.get(key, 0.0) + weight / (RRF_CONSTANT + rank)
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))
+
+
+def diverse(scores: Sequence[float], alike: Callable[[int, int], float], *, k: int, balance: float = 0.9) -> list[int]:
+    """Numbers of up to `k` things, each the best by its score and its distance from those taken before.
+
+    Maximal marginal relevance (Carbonell and Goldstein 1998): ``balance * score - (1 - balance) * alike`` to the one most alike;
+    scores and likenesses from 0 to 1.
+
+    >>> diverse([1.0, 0.9, 0.5], lambda i, j: float({i, j} == {0, 1}), k=2, balance=0.5)
+    [0, 2]
+    """
+    taken: list[int] = []
+    left = list(range(len(scores)))
+    while left and len(taken) < k:
+        best = max(left, key=lambda i: balance * scores[i] - (1 - balance) * max((alike(i, j) for j in taken), default=0.0))
+        taken.append(best)
+        left.remove(best)
+    return taken
