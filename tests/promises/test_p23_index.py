@@ -6,6 +6,7 @@ Run as a script, this file is a server that forks `build` for each case, so that
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -15,16 +16,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
-from llamarium.apps.ask import indexing, store
+from llamarium.apps.ask import indexing, store, vector_rows
 from llamarium.apps.ask.index import Index, build, open_index
+from llamarium.apps.ask.vectors import open_vectors
 from llamarium.apps.ask.words import question_words
+from llamarium.checkpoint import huggingface
 from llamarium.ground.errors import BadFileError, NotFoundError
 from llamarium.ground.failpoints import VARIABLE, reached
+from llamarium.models import bert
+from llamarium.tokens.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
@@ -80,6 +88,8 @@ def _create_in_place(path: Path) -> None:
 
 
 def serve() -> None:
+    for name in ("llamarium.engine.sentences", "llamarium.apps.ask.index"):  # torch, which costs seconds to import
+        importlib.import_module(name)
     for line in sys.stdin:
         case = json.loads(line)
         began = time.monotonic()
@@ -90,7 +100,8 @@ def serve() -> None:
             CONTROLS[case["control"]]()
             os.environ[VARIABLE] = case["failpoint"]
             try:
-                build([case["docs"]], Path(case["out"])).close()
+                vector_rows.TOGETHER = 8
+                build([case["docs"]], Path(case["out"]), vectors=case["vectors"]).close()
             finally:
                 os._exit(0)
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
@@ -106,8 +117,18 @@ def serve() -> None:
 class Server:
     process: subprocess.Popen[str]
 
-    def build(self, docs: Path, out: Path, *, failpoint: str = "", kill_after: float | None = None, control: str = "") -> tuple[int, float]:
+    def build(
+        self,
+        docs: Path,
+        out: Path,
+        *,
+        failpoint: str = "",
+        kill_after: float | None = None,
+        control: str = "",
+        vectors: Path | None = None,
+    ) -> tuple[int, float]:
         case = {"docs": str(docs), "out": str(out), "failpoint": failpoint, "kill_after": kill_after, "control": control}
+        case["vectors"] = None if vectors is None else str(vectors)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(case) + "\n")
@@ -236,6 +257,33 @@ def test_killed_again_and_again(case: Case, server: Server, tmp_path: Path) -> N
     code, _ = server.build(case.docs, case.out, failpoint="before-batch:1")
     assert code == 0  # all were read already
     check_end(case.out, case.docs, tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["before-vectors:1", "after-vectors:1", "before-vectors:3", "after-pack"])
+def test_killed_while_vectors_are_made(moment: str, case: Case, server: Server, tmp_path: Path) -> None:
+    """All texts are in, and whatever vectors there are stay: the next run makes the others."""
+    model = tmp_path / "model"
+    words = [*NAMES, *NEW, "llamas", "[UNK]"]
+    backend = Backend(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    tokenizer = Tokenizer(backend.to_str(), {"unk_token": "[UNK]", "eos_token": "[UNK]"})
+    encoder = bert.Model(replace(bert.TINY, vocab_size=len(words)))
+    encoder.initialize()
+    huggingface.save_folder(model, encoder, tokenizer)
+    code, _ = server.build(case.docs, case.out, failpoint=moment, vectors=model)
+    assert code == -signal.SIGKILL
+    check_state(case.out, case.new, case.new)
+    with build([case.docs], case.out) as index, build([case.docs], tmp_path / "fresh", vectors=str(model)) as fresh:
+        for question in ("alpha llamas", "kilo"):
+            found = [_nearest(one, question) for one in (index, fresh)]
+            assert len(found[0]) == index.num_passages
+            assert found[0] == found[1]
+
+
+def _nearest(index: Index, question: str) -> dict[tuple[str, int], float]:
+    vectors = open_vectors(index)
+    assert vectors is not None
+    return {(found.path, found.start): round(found.rank, 3) for found in vectors.nearest(question, limit=1000)}
 
 
 def test_the_control_is_seen(case: Case, server: Server) -> None:
