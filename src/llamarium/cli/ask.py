@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +20,11 @@ from llamarium.cli._output import Json, print_json, print_text
 if TYPE_CHECKING:
     from llamarium.apps.ask.answer import Answer, Citation
     from llamarium.apps.ask.index import Index
+    from llamarium.engine.language_model import LanguageModel
 
 MOST_LISTED = 5
 SLOW = 5.0  # seconds of reading documents after which an index is recommended
+QUIT = (":quit", ":q", ":exit")
 NOT_FOUND = {"en": "Not in your documents.", "zh": "文档里没有。"}
 
 # Documents and their names come from anywhere: an escape sequence could rewrite what stands on the terminal.
@@ -26,32 +32,105 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 def command(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.")],
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUESTION]", help="What you want to know; without it a conversation, or a question a line of standard input."
+        ),
+    ] = None,
     *,
     docs: Annotated[str | None, typer.Option("--docs", metavar="DIR", help="A folder or file to read, or python:docs.")] = None,
     index: Annotated[Path | None, typer.Option("--index", metavar="FILE", help="An index made by llamarium index.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Let this model phrase the answer; a sentence stays if a quote bears it.")
     ] = None,
+    faq: Annotated[
+        Path | None, typer.Option("--faq", metavar="FILE", help="Questions with answers (.md, .csv, .jsonl), looked at first.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Answer a question with verbatim quotes from your documents, or say that they do not answer it."""
-    from dataclasses import asdict, replace
-
-    from llamarium.apps.ask.answer import ask
-    from llamarium.ground import progress
     from llamarium.ground.errors import UsageError
 
-    if not question.strip():
+    if question is not None and not question.strip():
         raise UsageError("The question is empty.", hint='For example: llamarium ask "How is it installed?" --docs DIR')
     begin = time.perf_counter()
-    with _open(docs, index) as opened:
+    with _open(docs if docs or index or not faq else str(faq), index) as opened:
+        answers = _answers(opened, faq=faq)
+        if question is None:
+            _converse(answers, model=model, json=json)
+        else:
+            answer = _in_words(model, question, answers(question))
+            _show(question, replace(answer, seconds=time.perf_counter() - begin), json=json)
+
+
+def _answers(opened: Index, *, faq: Path | None) -> Callable[[str], Answer]:
+    """What answers a question: the FAQ where it is one of its questions, else the documents."""
+    from llamarium.apps.ask.answer import ask
+    from llamarium.apps.ask.faq import read_faq
+    from llamarium.ground import progress
+
+    known = read_faq(faq) if faq is not None else None
+
+    def answers(question: str) -> Answer:
+        begin = time.perf_counter()
+        if known is not None and (direct := known.answer(question)) is not None:
+            return replace(direct, seconds=time.perf_counter() - begin)
         answer = ask(opened, question)
         for path in answer.dropped:
             progress.say(f"a quote from {shown(path)} was dropped: the document is not what was indexed; make the index again")
-        if model is not None and answer.found:
-            answer = replace(answer, answer=_phrased(model, question, answer))
-    answer = replace(answer, seconds=time.perf_counter() - begin)
+        return answer
+
+    return answers
+
+
+def _in_words(model: str | None, question: str, answer: Answer) -> Answer:
+    """The answer in a model's words, where there is a model and something that it can bear on."""
+    return replace(answer, answer=_phrased(model, question, answer)) if model is not None and answer.found else answer
+
+
+def _converse(answers: Callable[[str], Answer], *, model: str | None, json: bool) -> None:
+    """Questions of standard input, one a line, each understood after the one before; ``:quit`` or Ctrl-D ends."""
+    from llamarium.apps.ask.conversation import Conversation
+    from llamarium.ground import progress
+    from llamarium.ground.errors import UsageError
+    from llamarium.text.document import whole_characters
+
+    talk = Conversation(answers)
+    at_terminal = sys.stdin.isatty()
+    if at_terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  arrows and earlier questions
+        progress.say("Ask; a question may go on from the one before. :quit ends.")
+    while True:
+        try:
+            line = whole_characters(input("> " if at_terminal else "")).strip()
+        except EOFError:
+            return
+        if line in QUIT:
+            return
+        if not line:
+            continue
+        begin = time.perf_counter()
+        try:
+            turn = talk.ask(line)
+        except UsageError as error:  # there is no question in it: the next may be one
+            progress.say(error.message)
+            if json:
+                print_json({"found": False, "answer": "", "citations": [], "seconds": 0.0})
+            continue
+        if turn.meant != turn.question:
+            progress.say(f"understood as: {shown(turn.meant)}")
+        answer = _in_words(model, turn.meant, turn.answer)
+        _show(turn.meant, replace(answer, seconds=time.perf_counter() - begin), json=json)
+        if not json:
+            print_text("")
+
+
+def _show(question: str, answer: Answer, *, json: bool) -> None:
+    """The answer, and where it stands."""
+    from llamarium.ground import progress
+
     if json:
         citations = [asdict(citation) for citation in answer.citations]
         print_json({"found": answer.found, "answer": answer.answer, "citations": citations, "seconds": answer.seconds})
@@ -97,13 +176,19 @@ def _open(docs: str | None, index: Path | None) -> Index:
 def _phrased(model: str, question: str, answer: Answer) -> str:
     """The model's sentences with the numbers of their quotes, or the quotes where these bear none of them."""
     from llamarium.apps.ask.phrase import phrased_answer
-    from llamarium.engine.language_model import load
     from llamarium.ground import progress
 
-    phrased = phrased_answer(load(model), question, [citation.quote for citation in answer.citations])
+    phrased = phrased_answer(_loaded(model), question, [citation.quote for citation in answer.citations])
     if phrased.refused:
         progress.say(f"{len(phrased.refused)} of the model's sentences said what the quotes do not, and were dropped")
     return phrased.text if phrased.phrased else answer.answer
+
+
+@functools.cache
+def _loaded(model: str) -> LanguageModel:
+    from llamarium.engine.language_model import load
+
+    return load(model)
 
 
 def _place(citation: Citation) -> str:

@@ -97,6 +97,13 @@ def test_a_number_that_is_another_asks_for_something_else(tmp_path: Path) -> Non
     assert faq.find("What does the code E5 mean on a drying machine behind the boiler in our cellar") is None
 
 
+def test_who_is_not_what(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Who feeds the llamas?\n\nMartha does.\n\n# How hot is the oven?\n\nVery.\n")
+    faq = read_faq(tmp_path / "a.md")
+    assert faq.find("Who is feeding llamas?") is not None
+    assert faq.find("What do llamas eat?") is None
+
+
 def test_an_answer_is_a_quote() -> None:
     faq = read_faq(FILES["zh"])
     answer = faq.answer("請問如何開發票？")

@@ -141,6 +141,8 @@ def meant(question: str, before: str, *, about: str = "") -> Meant | None:
     True
     """
     said = question.strip()
+    if not any(True for _ in words(said)):
+        return None
     opening = _GOES_ON.match(said)
     rest = said[opening.end() :] if opening else said
     rest = _ENDS_ASIDE.sub("", rest).strip() or rest

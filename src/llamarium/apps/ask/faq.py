@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamarium.apps.ask.answer import Answer, Citation
+from llamarium.apps.ask.cues import asked_for
 from llamarium.apps.ask.passages import Span
 from llamarium.apps.ask.synonyms import Synonyms, built_in
 from llamarium.apps.ask.words import Question, Wanted, folded_characters, question_words, terms_of, words
@@ -27,6 +28,7 @@ from llamarium.text.document import BETWEEN_RECORDS, join, read_pieces
 THRESHOLD = 0.8  # of the likeness: the lowest where no other question was taken for one of the file; tests/apps/ask/test_faq.py prints why
 SYNONYM = 0.9  # what another word for the same counts
 UNKNOWN = 1.5  # a word that no question of the file has weighs so much more than the rarest that one has: it is about something else
+WHO = 0.8  # what the likeness keeps where one question asks who and the other does not
 LONGEST_QUESTION = 300  # characters of a line that may be a question
 MOST_ENTRIES = 100_000
 
@@ -64,6 +66,7 @@ class Faq:
         self._synonyms = synonyms or built_in()
         self._same = {_key(entry.question): entry for entry in reversed(self.entries)}
         self._asked = [self._words(entry.question) for entry in self.entries]
+        self._who = ["person" in asked_for(entry.question) for entry in self.entries]
         self._terms = [terms_of(entry.question) for entry in self.entries]
         frequencies: dict[str, int] = {}
         for terms in self._terms:
@@ -82,7 +85,10 @@ class Faq:
     def nearest(self, question: str) -> Hit | None:
         """The entry that is most like `question`, however little it is; None of none."""
         asked, terms = self._words(question), terms_of(question)
-        likeness = [self._likeness(asked, terms, number) for number in range(len(self.entries))]
+        who = "person" in asked_for(question)
+        likeness = [
+            self._likeness(asked, terms, number) * (1.0 if who == self._who[number] else WHO) for number in range(len(self.entries))
+        ]
         best = max(range(len(likeness)), key=likeness.__getitem__, default=None)
         return None if best is None else Hit(self.entries[best], likeness[best])
 
