@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,3 +152,118 @@ def test_matches_are_marked_on_a_terminal_only(docs: Path, capsys: pytest.Captur
 def test_chinese_documents(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ask", "豆腐坊几点开门？", "--docs", str(CHINESE)]) == 0
     assert "早上五点半开门" in capsys.readouterr().out
+
+
+def test_a_conversation_on_standard_input(docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question a line; what leans on the one before is understood after it; a line without a question ends nothing."""
+    (docs / "museum.md").write_text("# The kiln museum\n\nIn summer the museum opens at nine. In winter the museum opens at eleven.\n")
+    lines = ["When does the museum open in summer?", "", "And in winter?", "?!", "What do llamas eat?", ":quit", "How hot is the oven?"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    assert run(["ask", "--docs", str(docs), "--json"]) == 0
+    values = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [value["found"] for value in values] == [True, True, False, True]
+    assert all(list(value) == ["found", "answer", "citations", "seconds"] for value in values)
+    assert "nine" in values[0]["answer"]
+    assert values[1]["citations"][0]["document"] == "museum.md"
+    assert values[1]["answer"].startswith("In winter the museum opens at eleven.")
+    assert values[3]["citations"][0]["document"] == "llamas.txt"
+
+
+def test_what_was_understood_is_told(docs: Path) -> None:
+    (docs / "museum.md").write_text("# The kiln museum\n\nIn summer the museum opens at nine. In winter the museum opens at eleven.\n")
+    command = [sys.executable, "-m", "llamarium", "ask", "--docs", str(docs)]
+    asked = "When does the museum open in summer?\nAnd in winter?\n"
+    result = subprocess.run(command, input=asked, capture_output=True, encoding="utf-8", check=False)
+    assert result.returncode == 0
+    assert "understood as: When does the museum open in winter?" in result.stderr
+    assert "museum.md:" in result.stdout
+    assert ">" not in result.stdout  # no prompt where nobody sits
+
+
+def test_questions_with_answers_come_first(docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faq = tmp_path / "faq.md"
+    faq.write_text("## How hot is the oven?\n\nVery hot. Do not touch it.\n\n## Who feeds the llamas?\n\nMartha does.\n")
+    for question, document, answer in [
+        ("how hot is an oven", "faq.md", "Very hot. Do not touch it."),
+        ("What do llamas eat?", "llamas.txt", "They eat"),
+    ]:
+        assert run(["ask", question, "--docs", str(docs), "--faq", str(faq), "--json"]) == 0
+        value = json.loads(capsys.readouterr().out)
+        assert value["found"]
+        assert value["citations"][0]["document"] == document
+        assert value["answer"].startswith(answer)
+    assert run(["ask", "Who feeds the llamas?", "--faq", str(faq), "--json"]) == 0  # alone it is the documents, too
+    [citation] = json.loads(capsys.readouterr().out)["citations"]
+    assert read(faq).text[citation["start"] : citation["end"]] == citation["quote"] == "Martha does."
+    assert run(["ask", "Who?", "--docs", str(docs), "--faq", str(docs / "llamas.txt")]) == 3
+    assert "holds no questions with answers" in capsys.readouterr().err
+
+
+LONG = "What do llamas eat when the day is long and the hill is far away? "
+
+
+@pytest.mark.parametrize("question", [(LONG * 200)[:10_000], "羊驼吃什么？" * 1_667, "llama " * 1_667, "x" * 10_000], ids=range(4))
+def test_a_question_of_10_000_characters(question: str, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(question) >= 10_000
+    begin = time.perf_counter()
+    assert run(["ask", question, "--docs", str(docs), "--json"]) == 0
+    assert time.perf_counter() - begin < 5
+    value = json.loads(capsys.readouterr().out)
+    assert value["found"] in (True, False)
+    for citation in value["citations"]:
+        assert read(docs / citation["document"]).text[citation["start"] : citation["end"]] == citation["quote"]
+
+
+def test_a_question_in_chinese_about_english_documents(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names and numbers that both have are found; without any, it is said that the documents do not tell."""
+    (docs / "press.md").write_text("# The press\n\nThe Rill PX-90 press reaches 480 bar. It weighs 12 kg.\n")
+    assert run(["ask", "PX-90 的压力是多少 bar？", "--docs", str(docs), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    if value["found"]:
+        assert value["citations"][0]["document"] == "press.md"
+    assert run(["ask", "压榨机有多重？", "--docs", str(docs)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("文档里没有")
+
+
+def encrypted_pdf(path: Path) -> None:
+    from pypdf import PdfWriter
+
+    writer = PdfWriter()
+    writer.add_blank_page(width=100, height=100)
+    writer.encrypt("secret", algorithm="RC4-128")
+    with path.open("wb") as file:
+        writer.write(file)
+
+
+def test_a_folder_with_one_encrypted_pdf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    encrypted_pdf(docs / "a.pdf")
+    for arguments in (["ask", "What is in it?", "--docs", str(docs)], ["index", str(docs), "--out", str(tmp_path / "i")]):
+        assert run(arguments) == 3
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "a.pdf" in captured.err
+        assert re.search("encrypted|password", captured.err)
+        assert "hint: " in captured.err
+    (docs / "b.txt").write_text("Llamas hum.")  # with another document it is left out, and said
+    assert run(["ask", "What hums, llamas?", "--docs", str(docs)]) == 0
+    assert "Llamas hum." in capsys.readouterr().out
+
+
+def test_an_index_of_an_older_version(docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not read as if it were of today's, and the same `index` makes it anew."""
+    out = tmp_path / "made.index"
+    assert run(["index", str(docs), "--out", str(out)]) == 0
+    connection = sqlite3.connect(out)
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    capsys.readouterr()
+    assert run(["ask", "What do llamas eat?", "--index", str(out)]) == 3
+    captured = capsys.readouterr()
+    assert "version" in captured.err
+    assert "hint: llamarium index" in captured.err
+    assert run(["index", str(docs), "--out", str(out)]) == 0
+    assert run(["ask", "What do llamas eat?", "--index", str(out)]) == 0
