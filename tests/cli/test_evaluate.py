@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from llamarium.checkpoint import huggingface
 from llamarium.cli.main import run
+from llamarium.models import bert, llama
+from llamarium.tokens.train import bytes_tokenizer
 
 RECORDS = [
     {"question": "To how many degrees is the oven heated?", "document": "oven.md", "answer": "230 degrees"},
@@ -78,6 +83,39 @@ def test_roads_are_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert list(tasks) == ["roads, FAQ", "roads, patterns", "roads, BM25", "roads, BM25, wider"]
     assert tasks["roads, patterns"]["spoke"] == 0.5
     assert tasks["roads, patterns"]["right_when_it_speaks"] == tasks["roads, BM25"]["hit_at_1"] == 1.0
+
+
+def test_vectors_and_a_model_that_judges_stand_beside_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = bytes_tokenizer()
+    torch.manual_seed(0)
+    for name, module in (("bert", bert), ("llama", llama)):
+        model = module.Model(replace(module.TINY, vocab_size=tokenizer.vocab_size, context_length=512))
+        model.initialize()
+        huggingface.save_folder(place / name, model, tokenizer)
+    given = ["--task", "ask", "--task", "roads", "--questions", place / "questions.jsonl", "--docs", place / "docs"]
+    tasks = evaluated(capsys, place / "llama", *given, "--vectors", place / "bert")["tasks"]
+    names = ["ask", "ask, and vectors", "ask, and a judge"]
+    names += ["roads, BM25", "roads, BM25, wider", "roads, vectors", "roads, likelihood", "roads, all"]
+    assert list(tasks) == names
+    assert all(measures["hit_at_10" if "ask" in name else "hit_at_5"] == 1.0 for name, measures in tasks.items())
+    assert {tasks[name]["quotes_in_place"] for name in names[:3]} == {1.0}
+    assert run(["evaluate", *map(str, given), "--vectors", str(place / "nowhere")]) == 2
+
+
+def test_a_model_is_scored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The fixed form, with and without a task beside it."""
+    tokenizer = bytes_tokenizer()
+    torch.manual_seed(0)
+    model = llama.Model(replace(llama.TINY, vocab_size=tokenizer.vocab_size))
+    model.initialize()
+    huggingface.save_folder(place / "llama", model, tokenizer)
+    assert run(["prepare", str(place / "docs"), "--out", str(place / "corpus"), "--valid-share", "0.5"]) == 0
+    capsys.readouterr()
+    value = evaluated(capsys, place / "llama", "--data", place / "corpus")
+    assert value["tasks"] == {}
+    assert 6 < value["bits_per_byte"] < 10  # it has learnt nothing: about a byte a byte
+    assert run(["evaluate", str(place / "llama"), "--data", str(place / "corpus")]) == 0
+    assert "bits per byte" in capsys.readouterr().out
 
 
 def test_tables_and_a_page(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

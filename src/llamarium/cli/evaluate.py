@@ -130,11 +130,12 @@ def _ways(opened: Index, model: str | None, synonyms: Path | None, dtype: str, d
     if (vectors := open_vectors(opened)) is not None:
         found.append(replace(found[-1], name="and vectors", vectors=vectors))
     if model is not None:
-        from llamarium.apps.ask.likelihood import Likelihood
-        from llamarium.ground.device import pick_dtype
+        from llamarium.apps.ask.rerank import Likelihood
+        from llamarium.checkpoint.open import open_model
+        from llamarium.ground.device import pick_device, pick_dtype
 
-        judge = Likelihood.load(model, dtype=pick_dtype(dtype), device=device)
-        found.append(replace(found[-1], name="and a judge", judge=judge))
+        judge = open_model(model, dtype=pick_dtype(dtype), device=pick_device(device))
+        found.append(replace(found[-1], name="and a judge", judge=Likelihood(judge.model, judge.tokenizer)))
     return found
 
 
