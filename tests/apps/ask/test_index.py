@@ -383,6 +383,16 @@ def test_a_document_without_pages_has_none(docs: Path) -> None:
         assert {found.page for found in index.search(question_words("llama 模型"))} == {None}
 
 
+def test_equal_ones_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("b", "c", "a"):
+        (docs / f"{name}.txt").write_text("Camels spit.")
+        with build([docs], tmp_path / "i") as index:
+            names = [found.path for found in index.search(question_words("camels"))]
+    assert names == ["a.txt", "b.txt", "c.txt"]
+
+
 def test_weights_decide(docs: Path) -> None:
     with build_in_memory([docs]) as index:
         assert [found.path for found in index.rank({"llama": 1.0, "模型": 5.0})] == ["more/模型.txt", "llamas.md"]

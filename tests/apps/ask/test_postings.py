@@ -89,7 +89,7 @@ def test_frequent_terms_are_looked_up_for_the_leading_only(monkeypatch: pytest.M
     first = best(full, 50)
     same = np.array_equal(first, best(quick, 50))
     assert same
-    assert np.allclose(quick[first], full[first])
+    assert np.allclose(quick[quick > 0], full[quick > 0])
 
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.integers(1, 10))

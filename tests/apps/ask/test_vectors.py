@@ -228,6 +228,10 @@ def address() -> Iterator[Address]:
             self.end_headers()
             self.wfile.write(data)
 
+        def do_GET(self) -> None:  # where a redirect would lead
+            served.requests.append((dict(self.headers), {}))
+            self.send_error(404)
+
         def log_message(self, *_: object) -> None:
             pass
 
