@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from llamarium.engine.constrain import Grammar
 from llamarium.engine.generate import generate
 from llamarium.engine.sample import Sampling
 from llamarium.models import llama
+from llamarium.text.document import read
 from llamarium.tokens.train import bytes_tokenizer
 
 QUOTES = ["Heat the oven to 230 degrees.", "The bread is baked for 40 minutes."]
@@ -129,3 +132,25 @@ def test_a_model_raised_on_nothing_can_only_say_cited_sentences(num_quotes: int,
     assert all(1 <= int(number) <= num_quotes for number in numbers)
     assert body.count("[") == len(numbers) <= 2
     assert said.finish_reason == "length" or numbers
+
+
+# --- what SmolLM2-135M-Instruct said of the documents in data/, judged by reading ---
+
+LABELLED = Path(__file__).parent / "data" / "phrased.jsonl"
+
+
+def labelled() -> list[dict[str, str]]:
+    """``question, sentence, passage, label``: sentences that stood, each read beside its passage by a contributor, "supported" or not."""
+    return [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines()]
+
+
+def test_of_the_sentences_that_stand_nine_in_ten_are_borne() -> None:
+    lines = [line for line in labelled() if judged(line["sentence"], line["question"], [line["passage"]]).phrased]
+    assert len(lines) >= 50
+    assert sum(line["label"] == "supported" for line in lines) >= 0.9 * len(lines)
+
+
+def test_the_passages_stand_in_the_documents() -> None:
+    texts = [read(path).text for path in sorted((LABELLED.parent / "documents").iterdir())]
+    assert all(any(line["passage"] in text for text in texts) for line in labelled())
+    assert {line["label"] for line in labelled()} <= {"supported", "unsupported"}

@@ -46,6 +46,8 @@ def share(counts: dict[tuple[str, str], tuple[int, int]], language: str, what: s
 
 
 SUPPORTED = [
+    ("Members can apply until 3 March.", "Members may apply until 3 March."),
+    ("The child may come back to the class 48 hours after the fever.", "The child may come back to the class two days after the fever."),
     ("The oven is heated to 230 degrees for one hour.", "Heat the oven to 230 degrees."),
     ("The fee is 1,200 pounds.", "The fee is twelve hundred pounds."),
     ("A fifth of the losses came from hunger.", "20 percent of the losses came from hunger."),
@@ -62,6 +64,13 @@ SUPPORTED = [
     ("这种漆无毒。", "这种漆没有毒性。"),
 ]
 UNSUPPORTED = [
+    ("Members can apply until 3 March.", "Members can apply until 3 May.", "thing"),
+    (
+        "The child may come back to the class 48 hours after the fever.",
+        "The child may come back to the class three days after the fever.",
+        "number",
+    ),
+    ("We use 10 grams of alum for 100 grams of wool.", "100 grams of wool are used for 100 grams of wool.", "number"),
     ("The oven is heated to 230 degrees.", "The oven is heated to 250 degrees.", "number"),
     ("Bake at 250 degrees for ten minutes, then at 190 degrees for fifty minutes.", "Bake at 250 degrees for fifty minutes.", "number"),
     ("The desk is run by Marion Feld; the D20 was drawn by Lucie Brandt.", "The desk is run by Lucie Brandt.", "name"),
@@ -136,7 +145,7 @@ def test_on_all_six_hundred() -> None:
     assert share(counts, "both", "unsupported") >= ALL_REJECTED
 
 
-EVEN_ACCEPTED, EVEN_REJECTED = 0.83, 0.90
+EVEN_ACCEPTED, EVEN_REJECTED = 0.84, 0.89
 ALL_ACCEPTED, ALL_REJECTED = 0.90, 0.94
 
 

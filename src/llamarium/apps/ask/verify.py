@@ -215,6 +215,7 @@ class _Pair:
             return []
         # A word of the lists that is of no kind (to use, to begin) is as often another word for the same.
         new = [said[i] for i in range(a, b) if not said[i].weak and not self.matches[i] and (not said[i].same or said[i].kinds)]
+        new = [token for token in new if token.sort != "number"]  # numbers have rules of their own
         if len(new) == 1 == len(new[0].key) and min(left, right) < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
             return []  # one character is mostly a verb
         if new and any(not token.weak and token in self._unsaid for token in told[c:d]):
@@ -403,20 +404,20 @@ def _english(word: str, *, inside: bool = False, letter: bool = False) -> _Token
     lower = bare.lower().replace("’", "'")
     base = lower if "_" in lower else stem(lower)
     negates = lower.replace("'", "") in known.negations or lower.endswith("n't")
-    of_kinds = known.kinds.get(base, frozenset())
+    common = lower in STOP_WORDS or lower in _GENERIC
+    of_kinds = frozenset[int]() if common and bare.islower() else known.kinds.get(base, frozenset())  # may is no month, May is
     capital = inside and bare[0].isupper()
     is_name = letter or (capital and not of_kinds and lower not in STOP_WORDS and lower not in _TITLES)
     is_name = is_name or any(char.isdigit() for char in bare)
-    weak = negates or (
-        not letter and (lower in STOP_WORDS or lower in _GENERIC or "_" in lower or (lower in _TITLES and bare[0].isupper()))
-    )
+    title = lower in _TITLES and bare[0].isupper()
+    weak = negates or (not letter and not (capital and of_kinds) and (common or title or "_" in lower))
     return _Token(
         base,
         word,
         "name" if is_name else "word",
-        same=known.same.get(base, frozenset()),
+        same=frozenset() if capital and of_kinds else known.same.get(base, frozenset()),
         kinds=of_kinds,
-        sides=known.sides.get(base, {}),
+        sides={} if capital and of_kinds else known.sides.get(base, {}),
         negates=negates or base in _REFUSING,
         excuses=lower in known.excuses or (lower.startswith("un") and len(lower) > 5),
         weak=weak,
