@@ -77,7 +77,7 @@ def command(
             if "roads" in tasks:
                 travelled = _travel(opened, asked, ways[-1], faq, patterns)
             if out is not None:
-                _write_page(out, outcomes, travelled, f"{len(asked.questions):,} questions, {opened.num_documents:,} documents")
+                _write_page(out, outcomes, travelled, f"{len(asked.questions):,} questions, asked of {opened.num_documents:,} documents.")
     if json:
         print_json(_as_json(score, outcomes, travelled))
     else:

@@ -99,8 +99,8 @@ def _shown(key: str, value: float | None) -> str:
 
 
 def render(outcomes: Outcomes, travelled: Sequence[Travelled] = (), *, documents: str) -> str:
-    """The page. `documents`: what was asked, in words."""
-    body: list[Html] = [element("h1", "Questions and answers, measured"), element("p", f"Asked of {documents}.", class_="lead soft")]
+    """The page. `documents`: a sentence that says how many questions were asked, of what."""
+    body: list[Html] = [element("h1", "Questions and answers, measured"), element("p", documents, class_="lead soft")]
     if outcomes:
         measures = {name: measure(each) for name, each in outcomes.items()}
         first = next(iter(outcomes.values()))
@@ -165,12 +165,18 @@ def _kinds(outcomes: Sequence[Outcome]) -> list[Html]:
     kinds = list(dict.fromkeys(outcome.posed.kind for outcome in outcomes))
     if len(kinds) < 2:
         return []
-    keys = ("questions", "hit_at_1", "answer_holds", "answered", "refusal_recall")
+    names = {
+        "questions": "questions",
+        "hit_at_1": "hit@1",
+        "answered": "answered",
+        "answer_holds": "answer holds",
+        "refusal_recall": "refused",
+    }
     rows = []
     for kind in kinds:
         measures = measure([outcome for outcome in outcomes if outcome.posed.kind == kind])
-        rows.append((kind or "(none)", *(_shown(key, measures[key]) for key in keys)))
-    return [element("h2", "By kind"), table(rows, ("", *(MEANINGS[key] for key in keys)), numbers=range(1, 6))]
+        rows.append((kind or "(none)", *(_shown(key, measures[key]) for key in names)))
+    return [element("h2", "By kind"), table(rows, ("", *names.values()), numbers=range(1, 6))]
 
 
 def _wrong(outcomes: Sequence[Outcome]) -> list[Html]:
