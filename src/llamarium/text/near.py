@@ -197,7 +197,7 @@ def _connect(documents: _Documents, waiting: Sequence[Integers], threshold: floa
         some = pairs[:, start:end]
         numbers, places = np.unique(some, return_inverse=True)
         near = resemblance(documents.shingles(numbers), places.reshape(some.shape)) >= threshold
-        _join(documents.groups, some[:, near])
+        connect(documents.groups, some[:, near])
 
 
 def resemblance(sets: Shingles, pairs: Integers) -> NDArray[np.float64]:
@@ -216,9 +216,9 @@ def resemblance(sets: Shingles, pairs: Integers) -> NDArray[np.float64]:
     return np.asarray(shared / np.maximum(1, sizes.sum(axis=0) - shared))
 
 
-def _join(groups: Integers, pairs: Integers) -> None:
-    """Give all that `pairs` (2, m) connect one group, named by the smallest index in it: each name is lowered to its neighbours' least
-    until none can be (Shiloach and Vishkin, 1982)."""
+def connect(groups: Integers, pairs: Integers) -> None:
+    """Give all that `pairs` (2, m) connect one group in `groups` (n,), named by the smallest index in it: each name is lowered to its
+    neighbours' least until none can be (Shiloach and Vishkin, 1982)."""
     while True:
         left, right = groups[pairs]
         apart = left != right

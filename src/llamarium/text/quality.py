@@ -49,7 +49,9 @@ class Quality:
     def score(self, text: str) -> float:
         """How likely the text is one of those that are wanted, by the model, 0 to 1."""
         buckets, values = _features(text)
-        return float(_sigmoid(np.array([float(self.weights[buckets] @ values) + self.bias]))[0])
+        # Not `@`: how many threads a library shares that out to, would show in the last digits.
+        margin = float(np.sum(self.weights[buckets] * values, dtype=np.float64)) + self.bias
+        return float(_sigmoid(np.array([margin]))[0])
 
     def save(self, path: Path) -> None:
         """Write the model as one .npy file: bias, AUROC, weights."""

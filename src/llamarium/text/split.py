@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llamarium.text.near import connect
 from llamarium.text.shingles import Hashes, Shingles
 
 CLOSE = 0.5
@@ -76,18 +77,9 @@ def split(sample: Shingles, digests: NDArray[np.uint8], lengths: Integers, *, on
 
 def near_copies(sets: Shingles, *, fewest: int = FEWEST_SHINGLES) -> Integers:
     """The group of each document, named by the smallest index in it. Documents of less than `fewest` shingles join nothing."""
-    parents = list(range(len(sets)))
-
-    def root(document: int) -> int:
-        while parents[document] != document:
-            parents[document] = parents[parents[document]]
-            document = parents[document]
-        return document
-
-    for first, second in zip(*_close_pairs(sets, fewest), strict=True):
-        low, high = sorted((root(first), root(second)))
-        parents[high] = low
-    return np.fromiter(map(root, range(len(sets))), dtype=np.int64, count=len(sets))
+    groups = np.arange(len(sets), dtype=np.int64)
+    connect(groups, _close_pairs(sets, fewest))
+    return groups
 
 
 def leaky(sets: Shingles, groups: Integers) -> Bools:
@@ -126,6 +118,8 @@ def choose(
     taken = 0
     chosen = []
     for group, size in zip(free.tolist(), sizes[free].tolist(), strict=True):
+        if taken >= target:
+            break
         if taken + size / 2 < target:  # nearer with it than without it
             chosen.append(group)
             taken += size
@@ -148,15 +142,14 @@ def sampled(parts: Iterable[Shingles], *, total: int, largest: int = LARGEST_SAM
     return Shingles.joined(part if one_in == 1 else part.below(limit) for part in parts), one_in
 
 
-def _close_pairs(sets: Shingles, fewest: int) -> tuple[list[int], list[int]]:
-    """Pairs of documents that share more than half of the shingles of the shorter one: the first of each, the second of each."""
+def _close_pairs(sets: Shingles, fewest: int) -> Integers:
+    """Pairs (2, m) of documents that share more than half of the shingles of the shorter one."""
     owners = _owners(sets)
     eligible = (sets.sizes >= fewest)[owners]
     hashes, owners = _postings(sets.hashes[eligible], owners[eligible])
     lags = [lag for lag in range(1, NEIGHBOURS + 1) if lag < len(hashes)]
     same = {lag: np.flatnonzero(hashes[lag:] == hashes[:-lag]).astype(np.uint32) for lag in lags}
-    firsts: list[int] = []
-    seconds: list[int] = []
+    pieces = [np.empty((2, 0), dtype=np.int64)]
     # All pairs of a document are counted at once, of as many documents as memory allows.
     borders = np.linspace(0, len(sets), 1 + -(-sum(map(len, same.values())) // MOST_PAIRS), dtype=np.int64).tolist()
     for low, high in itertools.pairwise(borders):
@@ -166,11 +159,9 @@ def _close_pairs(sets: Shingles, fewest: int) -> tuple[list[int], list[int]]:
             inside = (left >= low) & (left < high)
             found.append(left[inside] * len(sets) + owners[same[lag][inside] + np.uint32(lag)])
         pairs, num_shared = _counted(np.concatenate(found))
-        first, second = np.divmod(pairs, len(sets))
-        close = num_shared > CLOSE * np.minimum(sets.sizes[first], sets.sizes[second])
-        firsts += first[close].tolist()
-        seconds += second[close].tolist()
-    return firsts, seconds
+        ends = np.stack(np.divmod(pairs, len(sets)))
+        pieces.append(ends[:, num_shared > CLOSE * sets.sizes[ends].min(axis=0)])
+    return np.concatenate(pieces, axis=1)
 
 
 def _counted(values: Integers) -> tuple[Integers, Integers]:
