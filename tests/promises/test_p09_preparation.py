@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llamarium.ground.errors import ResourceError
+from llamarium.ground.errors import ResourceError, UsageError
 from llamarium.text import partition, prepare
 from llamarium.text.engine import Options, local
+from llamarium.text.sources import SourceFile
 
 
 @pytest.fixture
@@ -48,6 +49,11 @@ def made(docs: Path, out: Path, **options: object) -> str:
     """The SHA-256 of the manifest, which holds those of all files."""
     prepare.prepare([docs], out, **options)  # type: ignore[arg-type]
     return hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest()
+
+
+def workers() -> list[psutil.Process]:
+    """Those that this process started and has not seen end; readers of hostile formats are processes, too, and may wait."""
+    return [process for process in psutil.Process().children() if "llamarium.text.engine.local" in process.cmdline()]
 
 
 def test_any_number_of_workers_makes_the_same_bytes(docs: Path, tmp_path: Path) -> None:
@@ -143,7 +149,7 @@ def test_control_workers_that_always_die_end_the_work_and_leave_what_is_done(
     assert caught.value.exit_code == 4
     monkeypatch.delenv("LLAMARIUM_FAILPOINT")
     assert made(docs, tmp_path / "other", options=Options(workers=2)) == found
-    assert not [process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE]
+    assert not workers()
 
 
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
@@ -193,3 +199,26 @@ prepare.prepare("""
 def test_a_local_ray_makes_the_same_bytes(docs: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     assert made(docs, tmp_path / "ray", engine="ray") == made(docs, tmp_path / "local", options=Options(workers=1))
+
+
+def test_who_stops_listening_leaves_no_worker_behind(docs: Path, tmp_path: Path) -> None:
+    planned = partition.plan([SourceFile(docs / "a.jsonl", "a.jsonl")], partition.Settings(), size=16_000)
+    (tmp_path / partition.PLAN).write_text(planned.as_text(), encoding="ascii")
+    sizes = planned.sizes()
+    answers = local.run(tmp_path, range(len(sizes)), sizes=sizes, options=Options(workers=2))
+    next(answers)
+    assert len(workers()) == 2
+    answers.close()  # type: ignore[attr-defined]
+    assert not workers()
+
+
+def test_workers_take_no_modules_from_where_one_stands(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('a module of a stranger was run')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    made(docs, tmp_path / "corpus", options=Options(workers=2))
+
+
+def test_a_worker_tells_wrong_use_from_a_failure() -> None:
+    for kind, code in ((UsageError, 2), (ResourceError, 4)):
+        error = local._error({"message": "m", "hint": "h", "exit_code": code})
+        assert (type(error), error.exit_code, error.hint) == (kind, code, "h")

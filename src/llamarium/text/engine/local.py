@@ -14,16 +14,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import queue
 import subprocess
 import sys
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from llamarium.ground.errors import LlamariumError, ResourceError
+from llamarium.ground.errors import LlamariumError, ResourceError, UsageError
 from llamarium.text import partition
 from llamarium.text.engine import Options
 
@@ -34,7 +35,7 @@ MOST_DEATHS = 3
 
 
 def run(folder: Path, numbers: Sequence[int], *, sizes: Sequence[int], options: Options) -> Iterator[int]:
-    """Do `numbers`, the largest memory first refused where even one worker does not fit: then one works alone."""
+    """Do `numbers`, in this process where no two workers fit in the memory, or where starting some would take longer than the work."""
     todo = sum(sizes[number] for number in numbers)
     largest = max((sizes[number] for number in numbers), default=0)
     fitting = max(1, options.memory // (BASE + NEEDS * largest))
@@ -54,25 +55,34 @@ class _Pool:
         self.folder, self.waiting, self.size = folder, deque(numbers), workers
         self.deaths: Counter[int] = Counter()
         self.busy: dict[subprocess.Popen[bytes], int] = {}
-        self.selector = selectors.DefaultSelector()
+        self.lines: queue.SimpleQueue[tuple[subprocess.Popen[bytes], bytes]] = queue.SimpleQueue()
 
     def run(self) -> Iterator[int]:
         try:
             while self.waiting or self.busy:
                 while self.waiting and len(self.busy) < self.size:
                     self.give(self.start())
-                for key, _ in self.selector.select():
-                    yield from self.hear(key.data)
+                with contextlib.suppress(queue.Empty):  # a wait without an end is deaf to Ctrl-C on Windows
+                    yield from self.hear(*self.lines.get(timeout=1.0))
         finally:
             self.end()
 
     def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "llamarium.text.engine.local", str(self.folder)]
+        # -P: the folder where one stands may hold a json.py, and must not be looked into for modules.
+        command = [sys.executable, "-P", "-m", "llamarium.text.engine.local", str(self.folder)]
         # A thread a worker: they share the cores among themselves.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self.selector.register(worker.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        threading.Thread(target=self.listen, args=(worker,), daemon=True).start()
         return worker
+
+    def listen(self, worker: subprocess.Popen[bytes]) -> None:
+        """A thread a worker, because not every system can wait for several pipes: each line that it says, and an empty one at its end."""
+        assert worker.stdout is not None
+        with worker.stdout as lines:
+            for line in lines:
+                self.lines.put((worker, line))
+        self.lines.put((worker, b""))
 
     def give(self, worker: subprocess.Popen[bytes]) -> None:
         """The next partition, or leave to go."""
@@ -82,15 +92,15 @@ class _Pool:
             return
         number = self.waiting.popleft()
         self.busy[worker] = number
-        with contextlib.suppress(BrokenPipeError):  # it died; `hear` will be told
+        with contextlib.suppress(OSError):  # it died; `hear` will be told
             worker.stdin.write(f"{number}\n".encode())
             worker.stdin.flush()
 
-    def hear(self, worker: subprocess.Popen[bytes]) -> Iterator[int]:
-        assert worker.stdout is not None
-        line = worker.stdout.readline()
+    def hear(self, worker: subprocess.Popen[bytes], line: bytes) -> Iterator[int]:
+        if worker not in self.busy:  # it was given leave, and says no more than that it has gone
+            return
         number = self.busy.pop(worker)
-        if not line:
+        if not line.endswith(b"\n"):
             self.died(worker, number)
             return
         answer = json.loads(line)
@@ -100,8 +110,8 @@ class _Pool:
         if "error" in answer:
             self.release(worker)
             raise _error(answer["error"])
+        self.give(worker)  # before the number is told: whoever hears it may stop listening
         yield number
-        self.give(worker)
 
     def died(self, worker: subprocess.Popen[bytes], number: int) -> None:
         self.release(worker)
@@ -114,10 +124,8 @@ class _Pool:
         self.waiting.appendleft(number)
 
     def release(self, worker: subprocess.Popen[bytes]) -> None:
-        self.selector.unregister(worker.stdout)  # type: ignore[arg-type]
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             worker.stdin.close()  # type: ignore[union-attr]
-        worker.stdout.close()  # type: ignore[union-attr]
         worker.wait()
 
     def end(self) -> None:
@@ -126,7 +134,6 @@ class _Pool:
             worker.terminate()
             self.release(worker)
         self.busy.clear()
-        self.selector.close()
 
 
 def work(folder: Path, numbers: Iterator[str], answers: Any) -> None:
@@ -144,7 +151,7 @@ def work(folder: Path, numbers: Iterator[str], answers: Any) -> None:
 
 
 def _error(told: dict[str, Any]) -> LlamariumError:
-    kinds = {kind.exit_code: kind for kind in (ResourceError,)}
+    kinds = {kind.exit_code: kind for kind in (UsageError, ResourceError)}
     return kinds.get(told["exit_code"], LlamariumError)(told["message"], hint=told["hint"])
 
 

@@ -38,7 +38,7 @@ def run(folder: Path, numbers: Sequence[int], *, sizes: Sequence[int], options: 
             for reference in done:
                 try:
                     ray.get(reference)
-                except ray.exceptions.WorkerCrashedError as error:
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
                     raise ResourceError(
                         "A worker of Ray was killed again and again.", hint="Memory may be short on its machine."
                     ) from error
