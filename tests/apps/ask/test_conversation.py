@@ -55,6 +55,7 @@ def test_examples() -> None:
         ("What about films?", "How many books may I borrow?", "films? How many books may I borrow?"),
         ("Who founded it?", "When does the kiln museum open?", "Who founded  ? When does the kiln museum open?"),
         ("Why?", "Can games be put into the box?", "Why? Can games be put into the box?"),
+        ("And in August?", "When is the library open in winter?", "When is the library open in August?"),
         ("学生呢？", "成人一年多少钱？", "学生一年多少钱？"),
         ("那季卡呢？", "月卡多少钱？", "季卡多少钱？"),
         ("為什麼？", "桌游可以放进还书箱吗？", "為什麼？ 桌游可以放进还书箱吗？"),

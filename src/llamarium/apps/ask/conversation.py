@@ -45,8 +45,8 @@ _PRONOUN = re.compile(
 _PERSON = re.compile(r"\b(?:he|him|his|she|her|hers)\b|[他她]", re.IGNORECASE)
 # Words of one kind: one of them in a question that goes on takes the place of another one before.
 _KINDS = (
-    "spring summer autumn fall winter 春天 夏天 秋天 冬天 春季 夏季 秋季 冬季",
-    "january february march april may june july august september october november december",
+    "spring summer autumn fall winter 春天 夏天 秋天 冬天 春季 夏季 秋季 冬季 "
+    "january february march april may june july august september october november december "
     "一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月",
     "monday tuesday wednesday thursday friday saturday sunday weekday weekdays weekend weekends mondays tuesdays wednesdays thursdays "
     "fridays saturdays sundays holidays 周一 周二 周三 周四 周五 周六 周日 周末 平日 工作日 节假日 "
