@@ -47,6 +47,16 @@ def command(
     faq: Annotated[
         Path | None, typer.Option("--faq", metavar="FILE", help="Questions with answers (.md, .csv, .jsonl), looked at first.")
     ] = None,
+    synonyms: Annotated[
+        Path | None, typer.Option("--synonyms", metavar="FILE", help="Your own words for the same thing, one group a line, commas between.")
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option("--rerank", metavar="MODEL", help="Let this model judge which of the ten best passages the question is about."),
+    ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", metavar="URL", help="Where the vectors of this index are from, if from an address.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Answer a question with verbatim quotes from your documents, or say that they do not answer it."""
@@ -56,7 +66,8 @@ def command(
         raise UsageError("The question is empty.", hint='For example: llamarium ask "How is it installed?" --docs DIR')
     begin = time.perf_counter()
     with _open(docs if docs or index or not faq else str(faq), index) as opened:
-        answers = _answers(opened, faq=faq)
+        asking = _asking(opened, synonyms=synonyms, rerank=rerank, embeddings=embeddings)
+        answers = _answers(asking, faq=faq)
         if question is None:
             _converse(answers, model=model, json=json)
         else:
@@ -64,9 +75,27 @@ def command(
             _show(question, replace(answer, seconds=time.perf_counter() - begin), json=json)
 
 
-def _answers(opened: Index, *, faq: Path | None) -> Callable[[str], Answer]:
-    """What answers a question: the FAQ where it is one of its questions, else the documents."""
+def _asking(opened: Index, *, synonyms: Path | None, rerank: str | None, embeddings: str | None) -> Callable[[str], Answer]:
+    """What answers from the documents: by words, by vectors where the index has them, and as a model judges, if one shall."""
     from llamarium.apps.ask.answer import ask
+    from llamarium.apps.ask.synonyms import read_synonyms
+
+    vectors = judge = None
+    if opened.recorded_vectors() is not None:
+        from llamarium.apps.ask.vectors import open_vectors
+
+        vectors = open_vectors(opened, embeddings=embeddings)
+    if rerank is not None:
+        from llamarium.apps.ask.rerank import Likelihood
+
+        loaded = _loaded(rerank)
+        judge = Likelihood(loaded.model, loaded.tokenizer)
+    known = read_synonyms(synonyms) if synonyms is not None else None
+    return functools.partial(ask, opened, synonyms=known, vectors=vectors, judge=judge)
+
+
+def _answers(asking: Callable[[str], Answer], *, faq: Path | None) -> Callable[[str], Answer]:
+    """What answers a question: the FAQ where it is one of its questions, else the documents."""
     from llamarium.apps.ask.faq import read_faq
     from llamarium.ground import progress
 
@@ -76,7 +105,7 @@ def _answers(opened: Index, *, faq: Path | None) -> Callable[[str], Answer]:
         begin = time.perf_counter()
         if known is not None and (direct := known.answer(question)) is not None:
             return replace(direct, seconds=time.perf_counter() - begin)
-        answer = ask(opened, question)
+        answer = asking(question)
         for path in answer.dropped:
             progress.say(f"a quote from {shown(path)} was dropped: the document is not what was indexed; make the index again")
         return answer
@@ -141,9 +170,11 @@ def _show(question: str, answer: Answer, *, json: bool) -> None:
         print_text(NOT_FOUND.get(guess_language(question), NOT_FOUND["en"]))
         for citation in answer.nearest:
             progress.say(f"nearest: {_place(citation)}")
+        if answer.other_script:
+            progress.say("the question is in another language than the documents: ask in theirs")
         return
     quotes = [citation.quote for citation in answer.citations]
-    is_phrased = answer.answer != "\n\n".join(quotes)
+    is_phrased = not (quotes and quotes[0].startswith(answer.answer))
     if is_phrased:
         print_text(shown(answer.answer) + "\n")
     numbers = [f"[{number}] " if is_phrased else "" for number in range(1, len(quotes) + 1)]

@@ -213,3 +213,57 @@ def test_a_question_is_never_a_query_language(question: str) -> None:
 )
 def test_highlights(quote: str, question: str, marked: list[str]) -> None:
     assert [quote[start:end] for start, end in highlights(quote, question)] == marked
+
+
+def test_the_answer_is_short_and_the_quote_begins_with_it(tmp_path: Path) -> None:
+    sentences = "The llama eats grass and hay in the evening hours of the day. " * 30
+    (tmp_path / "a.txt").write_text(
+        f"{sentences}A wolf does not. 羊驼在傍晚吃草。" + "羊驼白天在山上走路，晚上睡在棚里，" * 20, encoding="utf-8"
+    )
+    english, chinese = ask_folder(tmp_path, "What does the llama eat?"), ask_folder(tmp_path, "羊驼晚上睡在哪里？")
+    assert english.found
+    assert chinese.found
+    assert len(english.answer) <= module.LONGEST_ANSWER["spaced"]
+    assert len(chinese.answer) <= module.LONGEST_ANSWER["dense"]
+    assert "睡在棚里" in chinese.answer  # of a sentence without an end, the clauses that were asked for
+    for answer in (english, chinese):
+        assert answer.citations[0].quote.startswith(answer.answer)
+        check_quotes(answer, tmp_path)
+        [first, *_] = answer.passages
+        assert read(tmp_path / first.document).text[first.start : first.end] == first.quote
+        assert answer.citations[0].quote in first.quote
+
+
+def test_what_answers_is_not_what_repeats_the_subject(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(
+        "杨朝祥，台湾政治人物，现任佛光大学校长。早年家在基隆。初中进入复兴中学就读。后来杨朝祥到了美国。", encoding="utf-8"
+    )
+    assert "复兴中学" in ask_folder(tmp_path, "杨朝祥初中就读于哪所学校？").answer
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "other"),
+    [
+        ("The llama eats grass in the evening. It hums.", "羊驼晚上吃什么？", True),
+        ("The llama eats grass in the evening. It hums.", "What does the wolf hunt at sea?", False),
+        ("羊驼在傍晚吃草。", "What does a wolf hunt?", True),
+        ("羊驼在傍晚吃草。", "狼住在哪里？", False),
+    ],
+)
+def test_a_question_in_another_language(text: str, question: str, other: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    answer = ask_folder(tmp_path, question)
+    assert (answer.found, answer.other_script) == (False, other)
+
+
+def test_numbers_and_names_cross_languages(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The D20 was sold in 1984 by Orbel Foods.\n\nIt dries cellars.", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("Another thing was sold in 1990.", encoding="utf-8")
+    answer = ask_folder(tmp_path, "D20 1984 Orbel Foods 卖？")
+    assert (answer.citations or answer.nearest)[0].document == "a.txt"
+
+
+def test_a_question_of_ten_thousand_characters() -> None:
+    answer = ask_folder(CHINESE, "老豆腐用什么点浆？" + "请详细说明，" * 1_700)
+    assert answer.seconds < 5
+    check_quotes(answer, CHINESE)

@@ -34,6 +34,7 @@ from llamarium.text.document import read
 NUM_PASSAGES = 16  # whose sentences are looked at
 LONGEST_ANSWER = {"dense": 120, "spaced": 360}  # characters: Chinese; or about 60 words
 LONGEST_QUOTE = 500
+NUM_SAMPLES = 8
 LONGEST_QUESTION = 2_000
 
 _CLAUSE = re.compile(r"[，；：、]|[,;:](?=\s)")
@@ -88,7 +89,8 @@ class Answer:
     `answer`: at most two sentences, with which the first quote begins; empty where nothing is found. `citations`: where it stands,
     then what else fits. `nearest`: what comes closest where nothing is found. `dropped`: documents whose quote did not stand the
     check, as after a change of the file. `passages`: the whole passages that the quotes are from, for a model to read.
-    `confidence`: 0 to 1, how likely there is an answer. `seconds`: the time this took, the index being open.
+    `confidence`: 0 to 1, how likely there is an answer. `other_script`: whether nothing was found by a question in Chinese of
+    documents in English, or the other way round. `seconds`: the time this took, the index being open.
     """
 
     found: bool
@@ -99,6 +101,7 @@ class Answer:
     dropped: tuple[str, ...] = ()
     passages: tuple[Citation, ...] = ()
     confidence: float = 0.0
+    other_script: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,15 @@ def ask(
         dropped=tuple(dict.fromkeys(dropped)),
         passages=tuple(around) if found else (),
         confidence=confidence,
+        other_script=not found and _is_dense(question) != _is_dense(_sample(index, kept)),
     )
+
+
+def _sample(index: Index, nearest: Sequence[Citation]) -> str:
+    """What the documents are written in: the nearest quotes, or where there is none the beginnings of some documents."""
+    if nearest:
+        return " ".join(citation.quote for citation in nearest)
+    return " ".join(index.text(document.number)[:LONGEST_QUOTE] for document in index.documents()[:NUM_SAMPLES])
 
 
 def verified(index: Index, document: int, citation: Citation) -> bool:

@@ -32,6 +32,8 @@ FEWEST_PASSAGES = 50  # a handful does not tell what is rare: where there are fe
 NEVER_NAMED = 2.0  # what no document names weighs double: what they say of the rest does not answer that
 MOST_WANTED = 64
 VECTORS_WEIGHT = 2.0
+HELD_IS_ENOUGH = 0.7  # of a question in its best passage: then vectors could only spoil the ranking; below, they count the more
+LEAST_SPREAD = 0.3  # between the nearest and the last of those found, as a share of the nearest's cosine
 RERANKED = 10
 
 Key = TypeVar("Key", bound=Hashable)
@@ -200,15 +202,20 @@ def retrieve(
     found = by_words(index, asked, weights, limit=limit)
     if vectors is not None:
         by_meaning = vectors.nearest(question, limit=limit)
-        # What the words of a question find counts by how much of the question they find: a paraphrase is left to the vectors.
         held = _share_held(index, weights, found[0]) if found else 0.0
-        found = _fused([(found, 0.2 + 1.8 * held), (by_meaning, VECTORS_WEIGHT)])[:limit]
+        if held < HELD_IS_ENOUGH and _tells_apart(by_meaning):
+            found = _fused([(found, held), (by_meaning, VECTORS_WEIGHT * (1 - held / HELD_IS_ENOUGH))])[:limit]
     if judge is not None and found:
         head = found[:RERANKED]
         scores = judge.judge(question, [index.text(passage.document)[passage.start : passage.end] for passage in head])
         judged = [passage for _, passage in sorted(zip(scores, head, strict=True), key=lambda pair: -pair[0])]
         found = _fused([(head, 1.0), (judged, 1.0)]) + [replace(passage, rank=0.0) for passage in found[RERANKED:]]
     return found
+
+
+def _tells_apart(ranking: Sequence[Found]) -> bool:
+    """Whether vectors differ by more than chance: to an encoder that cannot read a language all its texts are much alike."""
+    return bool(ranking) and ranking[0].rank - ranking[-1].rank >= LEAST_SPREAD * ranking[0].rank > 0
 
 
 def _share_held(index: Searches, weights: Weights, passage: Found) -> float:
