@@ -183,9 +183,9 @@ def test_words_of_the_model_are_kept_only_where_quotes_bear_them(serving: Start,
     told = served.post("/ask", {"question": BARN, "phrase": True}).json()
     assert echo.model.steps > 0  # type: ignore[operator]
     assert told | {"seconds": 0} == plain | {"seconds": 0}
-    echo.model.says = "The llama sleeps in the barn."  # type: ignore[assignment]
+    echo.model.says = "The llama sleeps in the barn. [1]"  # type: ignore[assignment]
     told = served.post("/ask", {"question": BARN, "phrase": True}).json()
-    assert told["answer"].startswith("The llama sleeps in the barn.")
+    assert told["answer"].startswith("The llama sleeps in the barn. [1]")
     assert told["citations"] == plain["citations"]
 
 

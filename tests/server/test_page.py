@@ -123,7 +123,7 @@ def test_the_model_alone_beside_the_model_with_documents(serving: Start, echo: L
     assert browser.text(".alone .spoken") == "Llamas live on 7 moons of Jupiter."
     assert "A llama sleeps in the barn." in browser.text(".together blockquote")
     assert browser.evaluate("document.querySelector('.phrased')") is None  # no quote bears it
-    echo.model.says = "The llama sleeps in the barn."  # type: ignore[assignment]
+    echo.model.says = "The llama sleeps in the barn. [1]"  # type: ignore[assignment]
     browser.click("#anew")
     browser.write("Where does a llama sleep?")
     browser.until("document.querySelector('.phrased') && state.running === null")

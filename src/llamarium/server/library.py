@@ -25,9 +25,9 @@ from typing import Any, TypeVar, cast
 
 from llamarium.apps.ask.answer import Answer, Citation, ask
 from llamarium.apps.ask.index import Found, Index, build_in_memory
-from llamarium.apps.ask.phrase import Chats, phrase
+from llamarium.apps.ask.phrase import phrase, phrased_answer
 from llamarium.apps.ask.words import Question
-from llamarium.ground.errors import BadFileError, ExistsError, LlamariumError, NotFoundError, ResourceError, UsageError
+from llamarium.ground.errors import BadFileError, ExistsError, LlamariumError, MissingExtraError, NotFoundError, ResourceError, UsageError
 from llamarium.server.refusal import RefusedError
 
 DROPPED = "dropped/"  # what the names of files that were dropped in begin with
@@ -189,9 +189,14 @@ def as_json(answer: Answer, *, nearest: bool = False) -> dict[str, Any]:
     return shown | {"nearest": [asdict(citation) for citation in answer.nearest]} if nearest else shown
 
 
-def phrased(model: Chats, question: str, answer: Answer) -> str:
-    """The answer in the model's words, or in the quotes' where these do not bear them."""
-    return phrase(model, question, [citation.quote for citation in answer.citations]) or answer.answer
+def phrased(model: Any, question: str, answer: Answer) -> str:
+    """The answer in the model's words, each sentence with the number of the quote that bears it; the quotes where none is left."""
+    quotes = [citation.quote for citation in answer.citations]
+    try:
+        found = phrased_answer(model, question, quotes)
+    except MissingExtraError:  # without llguidance nothing holds the model to the form; its words may still be checked
+        return phrase(model, question, quotes) or answer.answer
+    return found.text if found.phrased else answer.answer
 
 
 def _together(answers: Sequence[Answer], *, seconds: float) -> Answer:
