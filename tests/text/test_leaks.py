@@ -30,7 +30,7 @@ def test_pairs_are_those_that_sets_say(documents: list[set[int]], judges: list[s
         for other, judge in enumerate(judges)
         if len(judge) >= FEWEST_SHINGLES and len(document & judge) > len(judge) / 2
     ]
-    document, text = holding(sets_of(documents), sets_of(judges))
+    ((document, text),) = holding([sets_of(documents)], sets_of(judges))
     assert list(zip(document.tolist(), text.tolist(), strict=True)) == expected
 
 
@@ -49,7 +49,7 @@ def test_a_question_with_its_answer_is_found_in_a_page() -> None:
     ]
     page = f"Quiz, with solutions: {items[0]} {' '.join(f'word{number}' for number in range(500))}"
     pages = ["Llamas live in the Andes and carry loads.", page, f"题目：{items[1]}"]
-    document, text = holding(shingles(pages), shingles(items))
+    ((document, text),) = holding([shingles(pages)], shingles(items))
     assert (document.tolist(), text.tolist()) == ([1, 2], [0, 1])
 
 

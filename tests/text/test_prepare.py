@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, Us
 from llamarium.text import prepare as module
 from llamarium.text.corpus import SPLITS, open_corpus
 from llamarium.text.document import Document
-from llamarium.text.partition import EXAMPLE_CHARACTERS, Settings, plan
+from llamarium.text.partition import EXAMPLE_CHARACTERS, Plan, Settings, plan
 from llamarium.text.prepare import Wanted, prepare
 from llamarium.text.report import Example, Leak
+from llamarium.text.sources import SourceFile
 from llamarium.text.split import sampled
 
 
@@ -100,11 +102,11 @@ def test_the_report_files_agree(tmp_path: Path) -> None:
     assert "seconds" not in written
     assert str(tmp_path) not in (tmp_path / "corpus" / "report.json").read_text(encoding="utf-8")
     page = (tmp_path / "corpus" / "report.html").read_text(encoding="utf-8")
-    assert f"{report.documents_out:,} of {report.documents_in:,} documents" in page
+    assert f"11 files held {report.documents_in:,} documents; {report.documents_out:,} of them" in page
 
 
 def test_strict_stops_and_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(BadFileError, match=r"docs: 4 of 11 files cannot be read; the first is broken\.jsonl: line 2") as caught:
+    with pytest.raises(BadFileError, match=r"docs: 4 files cannot be read; the first is broken\.jsonl: line 2") as caught:
         prepare([make(tmp_path / "docs")], tmp_path / "corpus", strict=True)
     assert caught.value.exit_code == 3
     assert not (tmp_path / "corpus").exists()
@@ -118,13 +120,14 @@ def test_nothing_good_left_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadFileError, match="docs: there are no files in it"):
         prepare([tmp_path / "docs"], tmp_path / "corpus")
     (tmp_path / "docs" / "a.png").write_bytes(b"\x89PNG")
-    with pytest.raises(BadFileError, match=r"docs: 1 of 1 files cannot be read; the first is a\.png: no reader for \.png") as caught:
+    with pytest.raises(BadFileError, match=r"docs: a file cannot be read, a\.png: no reader for \.png") as caught:
         prepare([tmp_path / "docs"], tmp_path / "corpus")
     assert ".jsonl" in caught.value.hint
     (tmp_path / "docs" / "a.txt").write_text("?", encoding="utf-8")
     with pytest.raises(BadFileError, match=r"nothing is left of 1 documents \(too_short 1\)"):
         prepare([tmp_path / "docs"], tmp_path / "corpus")
     (tmp_path / "docs" / "a.txt").unlink()
+    (tmp_path / "docs" / "a.png").unlink()
     (tmp_path / "docs" / "a.py").write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(BadFileError, match=r"nothing is left of 0 documents \(no text in them\)"):
         prepare([tmp_path / "docs"], tmp_path / "corpus")
@@ -220,6 +223,15 @@ def test_long_paragraphs_that_stand_elsewhere_go_where_that_is_wanted(tmp_path: 
     assert report.characters_out == sum(len(document.text) for document in documents(tmp_path / "once"))
 
 
+def test_paragraphs_of_a_document_that_goes_are_not_repeated_by_the_one_that_stays(tmp_path: Path) -> None:
+    paragraphs = [sentence(number, words=60) for number in range(3)]
+    (tmp_path / "a.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    (tmp_path / "b.txt").write_text("\n\n".join([*paragraphs, "And longer."]), encoding="utf-8")
+    report = prepare([tmp_path / "a.txt", tmp_path / "b.txt"], tmp_path / "corpus", settings=Settings(paragraphs=True))
+    assert [document.text for document in documents(tmp_path / "corpus")] == ["\n\n".join([*paragraphs, "And longer."])]
+    assert (report.dropped["duplicate_near"], report.dropped.get("duplicate_paragraphs", 0)) == (1, 0)
+
+
 def test_near_duplicates_go_and_the_longest_stays(tmp_path: Path) -> None:
     words = sentence(1, words=100).split()
     for name, text in (("a", " ".join(words[:-1])), ("b", " ".join([*words, "longer"])), ("c", sentence(2)), ("d", " ".join(words[:50]))):
@@ -297,3 +309,137 @@ def test_a_file_that_is_cut_is_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "plan", lambda files, settings: plan(files, settings, size=2_000))
     prepare([tmp_path / "a.jsonl"], tmp_path / "cut")
     assert open_corpus(tmp_path / "whole").digest == open_corpus(tmp_path / "cut").digest
+
+
+def cut_small(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(module, "plan", lambda files, settings: plan(files, settings, size=size))
+
+
+def test_a_file_in_gb18030_that_is_cut_is_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last span has two signs beyond ASCII, which alone would be taken for Latin-1."""
+    poems = [f"第{number}首：春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。" for number in range(30)]
+    texts = [*poems, *(f"{sentence(number)} · \r\n {number}" for number in range(20)), *map(sentence, range(100, 110))]
+    (tmp_path / "a.jsonl").write_bytes("".join(json.dumps({"text": text}, ensure_ascii=False) + "\r\n" for text in texts).encode("gb18030"))
+    whole = prepare([tmp_path / "a.jsonl"], tmp_path / "whole")
+    cut_small(monkeypatch, 2_000)
+    report = prepare([tmp_path / "a.jsonl"], tmp_path / "cut")
+    assert report.encodings == whole.encodings == {"gb18030": 1}
+    assert open_corpus(tmp_path / "whole").digest == open_corpus(tmp_path / "cut").digest
+
+
+def test_of_a_file_that_is_cut_the_span_with_the_fault_is_left_out_and_its_line_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [json.dumps({"text": sentence(number)}) for number in range(40)]
+    lines[29] = "{"
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    cut_small(monkeypatch, 2_000)
+    report = prepare([tmp_path / "a.jsonl"], tmp_path / "corpus")
+    ((path, reason),) = [(bad.path, bad.reason) for bad in report.bad_files]
+    assert (path, reason.split(" is ")[0]) == ("a.jsonl", "line 30")
+    assert 25 < report.documents_out < 40
+
+
+@pytest.mark.parametrize(("change", "says"), [("gone", "was there, and is gone."), ("changed", "was changed while the work went on.")])
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_a_file_that_is_not_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, says: str, size: int) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("\n".join(map(sentence, range(9))) + name, encoding="utf-8")
+
+    def plan_then_change(files: list[SourceFile], settings: Settings) -> Plan:
+        made = plan(files, settings, size=size)
+        if change == "gone":
+            (tmp_path / "b.txt").unlink()
+        else:
+            (tmp_path / "b.txt").write_text("\n".join(map(sentence, range(20, 29))) + "b.txt", encoding="utf-8")
+            os.utime(tmp_path / "b.txt", ns=(0, 0))
+        return made
+
+    monkeypatch.setattr(module, "plan", plan_then_change)
+    report = prepare([tmp_path / "a.txt", tmp_path / "b.txt"], tmp_path / "corpus")
+    assert {(bad.path, bad.reason) for bad in report.bad_files} == {("b.txt", says)}
+    assert {document.source.split("#")[0] for document in documents(tmp_path / "corpus")} == {"a.txt"}
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one/a", "two/a", "b")]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / "same.txt").write_text(sentence(number), encoding="utf-8")
+        (folder / f"own{number}.txt").write_text("" if number == 1 else sentence(10 + number), encoding="utf-8")
+    report = prepare(folders, tmp_path / "corpus")
+    names = {"a-1/same.txt", "a-2/same.txt", "b/same.txt", "own0.txt", "own2.txt"}
+    assert {document.source for document in documents(tmp_path / "corpus")} == names
+    assert [bad.path for bad in report.bad_files] == ["own1.txt"]
+    again = prepare([folders[2], folders[2], folders[2] / "same.txt"], tmp_path / "once")
+    assert (again.documents_in, dict(again.dropped)) == (2, {"duplicate_exact": 0, "duplicate_near": 0}), "each file is read once"
+
+
+def test_a_bad_file_does_not_speak_for_a_good_one_of_the_same_name(tmp_path: Path) -> None:
+    for name, text in (("a", "The good text."), ("b", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.txt").write_text(text, encoding="utf-8")
+    report = prepare([tmp_path / "a", tmp_path / "b"], tmp_path / "corpus")
+    assert (report.documents_out, [bad.path for bad in report.bad_files]) == (1, ["b/same.txt"])
+
+
+def test_of_a_corpus_only_its_text_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": sentence(number)}) + "\n" for number in range(20)), encoding="utf-8")
+    prepare([tmp_path / "a.jsonl"], tmp_path / "corpus")
+    report = prepare([tmp_path / "corpus"], tmp_path / "again", strict=True)
+    assert (report.documents_out, report.formats) == (20, {".parquet": 2})
+    for source in (tmp_path / "corpus", tmp_path / "corpus" / "train-00000.parquet"):
+        with pytest.raises(UsageError, match="is what --out would replace"):
+            prepare([source], tmp_path / "corpus", force=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("squad.json", {"version": "2", "data": [{"title": "t", "paragraphs": [{"context": sentence(7), "qas": [{"id": "x"}]}]}]}),
+        ("choices.jsonl", {"question": sentence(7), "choices": ["yes", "no"], "answer": 0}),
+        ("folder", {"text": sentence(7)}),
+    ],
+)
+def test_evaluation_sets_as_they_come(tmp_path: Path, name: str, content: object) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+        path = path / "set.jsonl"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    for number in range(10):
+        (tmp_path / "docs" / f"{number}.txt").write_text(sentence(number), encoding="utf-8")
+    report = prepare([tmp_path / "docs"], tmp_path / "corpus", wanted=Wanted(evaluations=(tmp_path / name,)))
+    assert report.leaks == (Leak("7.txt", f"{path.name}#1"),)
+    path.write_text(json.dumps({"answer": 3}), encoding="utf-8")
+    with pytest.raises(BadFileError, match="no text field"):
+        prepare([tmp_path / "docs"], tmp_path / "other", wanted=Wanted(evaluations=(tmp_path / name,)))
+
+
+def test_where_nothing_is_written_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("The llama eats grass.", encoding="utf-8")
+    with pytest.raises(BadFileError, match=r"nothing is left of 1 documents \(other_language 1\)"):
+        prepare([tmp_path / "docs"], tmp_path / "new" / "deep" / "corpus", settings=Settings(languages=("zh",)))
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+    with pytest.raises(UsageError, match="is no folder"):
+        prepare([tmp_path / "docs"], tmp_path / "docs" / "a.txt" / "corpus")
+    for wrong in (Settings(languages=("chinese",)), Settings(lowest_quality=7)):
+        with pytest.raises(UsageError):
+            prepare([tmp_path / "docs"], tmp_path / "corpus", settings=wrong)
+
+
+def test_what_was_copied_most_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that leaks takes its copies along; it is none that stays. Rows are looked up in several partitions."""
+    cut_small(monkeypatch, 700)
+    (tmp_path / "docs").mkdir()
+    for number, copies in enumerate((4, 3, 2)):
+        for copy in range(copies):
+            (tmp_path / "docs" / f"{number}-{copy}.txt").write_text(sentence(number), encoding="utf-8")
+    (tmp_path / "set.txt").write_text(sentence(0), encoding="utf-8")
+    report = prepare([tmp_path / "docs"], tmp_path / "corpus", wanted=Wanted(evaluations=(tmp_path / "set.txt",)))
+    assert [(one.source, one.count) for one in report.copies] == [("1-0.txt", 2), ("2-0.txt", 1)]
+    assert {size: count for size, count in report.groups.items() if count} == {"2": 1, "3": 1}
+    assert report.lengths == {"en": {**dict.fromkeys(report.lengths["en"], 0), "300 to 1,000": 2}}
+    assert [(one.source, one.same_as) for one in report.examples["duplicate_exact"]] == [(f"0-{copy}.txt", "0-0.txt") for copy in (1, 2, 3)]

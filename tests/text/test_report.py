@@ -29,8 +29,9 @@ REPORT = PrepareReport(
     held_back=1,
     leak=0.0,
     leaks=(Leak(ATTACK, ATTACK),),
-    lengths={"under 100": 3, "100 to 300": 4},
+    lengths={"zh": {"under 100": 3, "100 to 300": 2}, ATTACK: {"under 100": 0, "100 to 300": 2}},
     copies=(Copies(ATTACK, ATTACK, 12),),
+    groups={"2": 5, "3": 0, "4 to 9": 31, "10 to 99": 0},
     encodings={"utf-8": 3, ATTACK: 1},
     formats={".txt": 3, ATTACK: 1},
     licences={"": 6, ATTACK: 1},
@@ -39,7 +40,8 @@ REPORT = PrepareReport(
 
 
 NOTHING_FROM_FILES: dict[str, Any] = {
-    **{"examples": {}, "bad_files": (), "languages": {"en": 7}, "leaks": (), "copies": ()},
+    **{"examples": {}, "bad_files": (), "languages": {"en": 6, "zh": 1}, "leaks": (), "copies": ()},
+    **{"lengths": {"en": {"under 100": 6}, "zh": {"under 100": 1}}},
     **{"encodings": {"utf-8": 4}, "formats": {".txt": 4}, "licences": {}},
 }
 
@@ -72,8 +74,9 @@ def tags(text: str) -> Tags:
 def test_nothing_that_a_file_says_becomes_markup() -> None:
     found = tags(page(REPORT))
     assert not found.seen & {"script", "img", "a", "link", "iframe"}
-    assert found.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "style", "tabindex"}
-    assert page(REPORT).count("&lt;script&gt;") == 14
+    of_pictures = {"viewbox", "role", "aria-label", "fill", "fill-opacity", "shape-rendering", "d", "x", "y"}
+    assert found.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "style", "tabindex"} | of_pictures
+    assert page(REPORT).count("&lt;script&gt;") == 16
 
 
 def test_the_page_asks_nobody() -> None:
@@ -85,7 +88,9 @@ def test_the_page_asks_nobody() -> None:
 def test_the_numbers_are_on_the_page() -> None:
     text = page(REPORT)
     for part in (
-        "7 of 10 documents",
+        "4 files held 10 documents; 7 of them (70.0 %) are kept.",
+        "Of the other 3, 2 repeat another document and 1 is no text to learn from. 1 file could not be read.",
+        "<small>to validate</small><strong>200 B</strong><small>1 document</small>",
         "of 1,000",
         "1.2 kB",
         "200 B",
@@ -101,6 +106,19 @@ def test_the_numbers_are_on_the_page() -> None:
         assert part in text, part
     assert "No document was dropped" in page(replace(REPORT, dropped={"blank": 0}))
     assert "Nothing validates" in page(replace(REPORT, valid=Side(0, 0, 0)))
+
+
+def test_pictures_show_what_is_counted_and_long_tables_are_folded() -> None:
+    text = page(replace(REPORT, formats={f".{number}": 1 for number in range(30)}))
+    heights = re.findall(r"<div>([0-9,]+)(?:<i style=\"height: ([0-9.]+)rem\"></i>)?<small>([^<]+)</small></div>", text)
+    assert heights == [
+        *[("5", "1.29", "2"), ("0", "", "3"), ("31", "8.00", "4 to 9")],
+        *[("3", "6.00", "under 100"), ("4", "8.00", "100 to 300")],
+    ]
+    assert text.count("Documents by language and length</text>") == 2, "wide and narrow"
+    assert text.count("<svg") == 2
+    assert "20 more" in text
+    assert "<svg" not in page(replace(REPORT, languages={"zh": 7}))
 
 
 def test_a_long_list_of_bad_files_is_cut_and_says_so() -> None:

@@ -10,7 +10,7 @@ in pieces either), in one document for an evaluation set (so that this document 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,26 +39,27 @@ def leaking(judges: Shingles, training: Iterable[Hashes]) -> Bools:
     return _sums(marks, judges.offsets) > SHARE * judges.sizes
 
 
-def holding(documents: Shingles, judges: Shingles) -> tuple[Integers, Integers]:
-    """Pairs (document, text of `judges`) where the document has more than half of the text's shingles; ascending.
+def holding(partitions: Iterable[Shingles], judges: Shingles) -> Iterator[tuple[Integers, Integers]]:
+    """For each partition pairs (document of it, text of `judges`) where the document has more than half of the text's shingles; ascending.
 
     Texts of fewer than `FEWEST_SHINGLES` shingles are not looked for.
     """
     order = np.argsort(judges.hashes, kind="stable")
     hashes, texts = judges.hashes[order], np.repeat(np.arange(len(judges)), judges.sizes)[order]
     wanted = _Wanted(hashes)
-    positions, places = wanted.places(documents.hashes)
-    owners = np.searchsorted(documents.offsets, positions, side="right") - 1
     # One shingle may be in many texts: its run in `texts` is repeated for each document that has it.
     starts = np.searchsorted(hashes, wanted.hashes)
-    ends = np.append(starts[1:], len(hashes))
-    lengths = (ends - starts)[places]
-    inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    pairs = np.repeat(owners, lengths) * len(judges) + texts[np.repeat(starts[places], lengths) + inside]
-    pairs, counts = np.unique(pairs, return_counts=True)
-    document, text = np.divmod(pairs, max(1, len(judges)))
-    leaks = (counts > SHARE * judges.sizes[text]) & (judges.sizes[text] >= FEWEST_SHINGLES)
-    return document[leaks], text[leaks]
+    runs = np.diff(np.append(starts, len(hashes)))
+    for documents in partitions:
+        positions, places = wanted.places(documents.hashes)
+        owners = np.searchsorted(documents.offsets, positions, side="right") - 1
+        lengths = runs[places]
+        inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        pairs = np.repeat(owners, lengths) * len(judges) + texts[np.repeat(starts[places], lengths) + inside]
+        pairs, counts = np.unique(pairs, return_counts=True)
+        document, text = np.divmod(pairs, max(1, len(judges)))
+        leaks = (counts > SHARE * judges.sizes[text]) & (judges.sizes[text] >= FEWEST_SHINGLES)
+        yield document[leaks], text[leaks]
 
 
 class _Wanted:

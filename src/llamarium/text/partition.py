@@ -5,7 +5,7 @@ Gives: a folder of its own: cleaned documents as Parquet, their fingerprints, sh
 function of the plan and the files, so it does not matter who runs it, when, or how often.
 Does not know: other partitions, duplicates, who trains and who validates.
 
-    plan.json       settings and partitions
+    plan.jsonl      settings, then a line a partition: one can be taken without the rest of a million files
     part-00000/     documents.parquet (id, text, source, language), *.npy (a row a document), sketch/, part.json;
                     manifest.json comes last: a part without it is made anew
 """
@@ -13,39 +13,43 @@ Does not know: other partitions, duplicates, who trains and who validates.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llamarium.ground.errors import BadFileError
+from llamarium.ground.errors import BadFileError, NotFoundError
 from llamarium.ground.failpoints import reached
 from llamarium.ground.files import read_json, verify_manifest, write_folder, write_json
 from llamarium.text.clean import Cleaning, clean
 from llamarium.text.corpus import require_pyarrow, table_of
 from llamarium.text.deduplicate import Paragraphs, fingerprint, paragraphs
-from llamarium.text.document import Document, Piece, documents_of, read_pieces, read_span
+from llamarium.text.document import Document, Piece, documents_of, read_pieces, read_span, reader_of, whole_characters
 from llamarium.text.language import guess_language
 from llamarium.text.licence import licence
 from llamarium.text.near import Sketch, sketch
 from llamarium.text.quality import Quality
 from llamarium.text.sources import SourceFile
-from llamarium.text.spans import Span, spans_of
+from llamarium.text.spans import RECORDS, Span, spans_of
 
-PLAN = "plan.json"
+PLAN = "plan.jsonl"
 QUALITY = "quality.npy"
-VERSION = 1
+VERSION = 2
 PARTITION = 4 << 20  # bytes of input: many partitions for a few workers, and little memory for each
 NUM_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 240
-MOST_FOLDERS = 200
 
 OTHER_LANGUAGE = "other_language"
 LOW_QUALITY = "low_quality"
+
+_LINE = re.compile(r"^line (\d+)")
 
 
 @dataclass(frozen=True)
@@ -75,27 +79,21 @@ class Plan:
         """Bytes of input of each partition."""
         return [sum(span.size for span in spans) for spans in self.partitions]
 
-    def as_json(self) -> dict[str, Any]:
-        """The plan as `plan.json` has it; equal for equal settings and unchanged files."""
-        return {
-            "version": VERSION,
-            "settings": asdict(self.settings),
-            "partitions": [[asdict(span) for span in spans] for spans in self.partitions],
-        }
+    def as_text(self) -> str:
+        """The plan as `plan.jsonl` has it, in ASCII, because a file's name may be no valid Unicode; equal for equal settings and
+        unchanged files."""
+        head = {"version": VERSION, "settings": asdict(self.settings)}
+        return "".join(f"{json.dumps(line)}\n" for line in (head, *([astuple(span) for span in spans] for spans in self.partitions)))
 
-    @classmethod
-    def open(cls, folder: Path) -> Plan:
-        """The plan in `folder`."""
-        value = read_json(folder / PLAN)
-        settings = dict(value["settings"])
-        cleaning = settings.pop("cleaning")
-        return cls(
-            Settings(
-                cleaning=Cleaning(**{**cleaning, "masks": tuple(cleaning["masks"])}),
-                **{**settings, "languages": tuple(settings["languages"])},
-            ),
-            tuple(tuple(Span(**span) for span in spans) for spans in value["partitions"]),
-        )
+
+def _of_plan(folder: Path, number: int) -> tuple[Settings, list[Span]]:
+    """The settings of the plan in `folder`, and the spans of one partition."""
+    with (folder / PLAN).open(encoding="ascii") as file:
+        settings = json.loads(next(file))["settings"]
+        spans = json.loads(next(itertools.islice(file, number, None)))
+    cleaning = settings.pop("cleaning")
+    cleaning["masks"], settings["languages"] = tuple(cleaning["masks"]), tuple(settings["languages"])
+    return Settings(cleaning=Cleaning(**cleaning), **settings), [Span(*span) for span in spans]
 
 
 def plan(files: Sequence[SourceFile], settings: Settings, *, size: int = PARTITION) -> Plan:
@@ -132,9 +130,9 @@ def is_done(folder: Path, number: int) -> bool:
 def run(folder: Path, number: int) -> None:
     """Do partition `number` of the plan in `folder`. What is there already is replaced."""
     require_pyarrow("prepare")
-    its_plan = Plan.open(folder)
-    rows = _Rows(its_plan.settings, Quality.open(folder / QUALITY) if its_plan.settings.quality else None)
-    for span in its_plan.partitions[number]:
+    settings, spans = _of_plan(folder, number)
+    rows = _Rows(settings, Quality.open(folder / QUALITY) if settings.quality else None)
+    for span in spans:
         rows.take_span(span)
     reached("before-part")
     write_folder(part_folder(folder, number), rows.write, replace=True)
@@ -143,20 +141,19 @@ def run(folder: Path, number: int) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """A partition that was done. Arrays have a row a document: `fingerprints` (n, 32) and `digests` (n, 32) bytes, sizes int64 (n,)."""
+    """A partition that was done. Arrays have a row a document: `fingerprints` and `digests` (n, 32) bytes, `characters` int64 (n,)."""
 
     folder: Path
     fingerprints: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     characters: NDArray[np.int64]
-    bytes: NDArray[np.int64]
     report: dict[str, Any]
 
     @classmethod
     def open(cls, folder: Path, number: int) -> Part:
         """Part `number`; its texts and its sketch stay on the disk."""
         here = part_folder(folder, number)
-        arrays = {name: np.load(here / f"{name}.npy", allow_pickle=False) for name in ("fingerprints", "digests", "characters", "bytes")}
+        arrays = {name: np.load(here / f"{name}.npy", allow_pickle=False) for name in ("fingerprints", "digests", "characters")}
         return cls(here, **arrays, report=read_json(here / "part.json"))
 
     def __len__(self) -> int:
@@ -171,19 +168,25 @@ class Part:
         """The long paragraphs of its documents; only where the settings asked for them."""
         return Paragraphs(*(np.load(self.folder / f"paragraph_{name}.npy", allow_pickle=False) for name in ("marks", "offsets")))
 
-    def table(self) -> Any:
-        """All its documents, as a pyarrow table."""
+    def table(self, columns: Sequence[str] | None = None) -> Any:
+        """All its documents, as a pyarrow table; with all columns, or those that are named."""
         from pyarrow import parquet
 
         with parquet.ParquetFile(self.folder / "documents.parquet") as file:
-            return file.read()
+            return file.read(columns)
 
-    def languages(self) -> list[str]:
-        """The language of each document."""
-        from pyarrow import parquet
+    def languages(self) -> tuple[list[str], NDArray[np.int64]]:
+        """The languages there are, and for each document which of them it is in (n,)."""
+        column = self.table(["language"])["language"].combine_chunks().dictionary_encode()
+        return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
 
-        with parquet.ParquetFile(self.folder / "documents.parquet") as file:
-            return list(file.read(["language"])["language"].to_pylist())
+    def beginnings(self, rows: NDArray[np.int64]) -> list[tuple[str, str]]:
+        """Source and first `EXAMPLE_CHARACTERS` of the documents `rows`."""
+        from pyarrow import compute
+
+        table = self.table(["source", "text"]).take(rows)
+        texts = compute.utf8_slice_codeunits(table["text"], 0, EXAMPLE_CHARACTERS)
+        return list(zip(table["source"].to_pylist(), texts.to_pylist(), strict=True))
 
 
 @dataclass
@@ -206,7 +209,7 @@ class _Rows:
     licences: Counter[str] = field(default_factory=Counter)
 
     def take_span(self, span: Span) -> None:
-        """Read, clean and keep the documents of one span; a file that cannot be read is noted, and none of it kept."""
+        """Read, clean and keep the documents of one span; one that cannot be read is noted, and none of it kept."""
         if span.is_first:
             self.formats[Path(span.source).suffix.lower()] += 1
         try:
@@ -215,7 +218,7 @@ class _Rows:
             self.bad_files.append({"path": span.source, "reason": error.reason})
             return
         if span.is_first:
-            self.encodings.update({piece.encoding for piece in pieces if piece.encoding})
+            self.encodings.update({span.encoding} if span.encoding else {piece.encoding for piece in pieces if piece.encoding})
         for piece in pieces:
             if piece.problem:
                 self.bad_files.append({"path": f"{span.source}/{piece.member}", "reason": piece.problem})
@@ -254,14 +257,11 @@ class _Rows:
         from pyarrow import parquet
 
         texts = [document.text for document in self.documents]
-        raw = [text.encode("utf-8") for text in texts]
-        digests = [hashlib.sha256(data).digest() for data in raw]
         parquet.write_table(table_of(self.documents), folder / "documents.parquet", compression="lz4")
         arrays: dict[str, NDArray[Any]] = {
             "fingerprints": _rows_of([fingerprint(text) for text in texts]),
-            "digests": _rows_of(digests),
+            "digests": _rows_of([hashlib.sha256(text.encode("utf-8")).digest() for text in texts]),
             "characters": np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)),
-            "bytes": np.fromiter(map(len, raw), dtype=np.int64, count=len(raw)),
         }
         if self.settings.paragraphs:
             found = paragraphs(texts)
@@ -288,19 +288,46 @@ class _Rows:
 
 
 def _pieces(span: Span, column: str) -> list[Piece]:
-    """What the reader finds in a file, or in the lines of a span of one; records are numbered as in the whole file."""
+    """What the reader finds in a file, or in the lines of a span of one; `BadFileError` also where the file is not what was planned."""
     path = Path(span.path)
-    if span.number == 0:
+    try:
+        pieces = _found(span, path, column)
+        modified = path.stat().st_mtime_ns
+    except BadFileError as error:
+        # A reader of a span counts its lines; whoever is to mend the file wants to know the file's.
+        raise BadFileError(path, _LINE.sub(lambda found: f"line {int(found[1]) + span.lines}", error.reason)) from error
+    except (NotFoundError, FileNotFoundError):
+        raise BadFileError(path, "was there, and is gone.") from None
+    except OSError as error:
+        raise BadFileError(path, f"cannot be opened ({error.strerror}).") from error
+    if span.modified not in (0, modified):
+        raise BadFileError(path, "was changed while the work went on.")
+    return pieces
+
+
+def _found(span: Span, path: Path, column: str) -> list[Piece]:
+    if not span.number:
         return read_pieces(path, column=column)
-    return read_span(path, start=span.start, end=span.end, lines=span.lines, column=column)
+    if not span.codec:
+        return read_span(path, start=span.start, end=span.end, lines=span.lines, column=column)
+    with path.open("rb") as file:
+        file.seek(span.start)
+        data = file.read(span.size)
+    try:
+        text = data.decode(span.codec)
+    except UnicodeDecodeError:
+        raise BadFileError(path, f"looks like {span.encoding.upper()}, but has bytes in it that are not.") from None
+    options = {"column": column} if column and path.suffix.lower() in RECORDS else {}
+    return [
+        replace(
+            piece,
+            text=whole_characters(piece.text.replace("\r\n", "\n")),
+            record=None if piece.record is None else piece.record + span.lines,
+        )
+        for piece in reader_of(path)(text.encode("utf-8"), path=path, **options)
+    ]
 
 
 def _rows_of(values: Sequence[bytes]) -> NDArray[np.uint8]:
     """(n, 32) bytes of n digests."""
     return np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(values), 32)
-
-
-def parts(folder: Path, count: int) -> Iterator[Part]:
-    """All parts of a plan with `count` partitions, in order."""
-    for number in range(count):
-        yield Part.open(folder, number)

@@ -11,13 +11,15 @@ settings and the files (by size and time) are the same; the folder goes when the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
-import json
+import os
+import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +33,12 @@ from llamarium.ground.errors import BadFileError, ExistsError, UsageError
 from llamarium.ground.files import disk_errors, write_text
 from llamarium.text.corpus import SPLITS, Side, is_corpus, require_pyarrow, table_of, write_sides
 from llamarium.text.deduplicate import Paragraphs, first_of, repeated_paragraphs, without_paragraphs
-from llamarium.text.document import Document, read_documents, readers
+from llamarium.text.document import Document, read_documents, readers, whole_characters
 from llamarium.text.engine import Options
+from llamarium.text.items import items
 from llamarium.text.leaks import holding, leaking
 from llamarium.text.near import near_duplicates
-from llamarium.text.partition import EXAMPLE_CHARACTERS, NUM_EXAMPLES, PLAN, QUALITY, Part, Settings, is_done, plan
+from llamarium.text.partition import NUM_EXAMPLES, PLAN, QUALITY, Part, Settings, is_done, plan
 from llamarium.text.quality import Quality, train
 from llamarium.text.report import REASONS, BadFile, Copies, Example, Leak, PrepareReport, page
 from llamarium.text.shingles import Shingles, offsets_of, shingles
@@ -84,7 +87,9 @@ def prepare(
     what was done is kept then, and after Ctrl-C.
     """
     start = time.monotonic()
-    out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
+    out = Path(out)
+    if out.is_symlink() or out.name in ("", ".."):
+        out = out.resolve()
     if engine not in registry.names(ENGINES):
         registry.find(ENGINES, engine)
     if not sources:
@@ -93,14 +98,19 @@ def prepare(
         raise UsageError(f"Near-duplicates can be found from a similarity of 0.5 to 1, not {wanted.near}.", hint="0.8 is usual.")
     if not 0 <= wanted.valid_share <= 0.5:
         raise UsageError(f"A share of {wanted.valid_share} cannot validate.", hint="From 0 to 0.5; 0.1 is usual.")
+    if not 0 <= settings.lowest_quality <= 1:
+        raise UsageError(f"Quality goes from 0 to 1; nothing reaches {settings.lowest_quality}.", hint="0.5 is usual.")
+    for language in settings.languages:
+        if not re.fullmatch("[a-z]{2,3}", language):
+            raise UsageError(f"{language!r} is no code of a language.", hint="Codes are those of ISO 639-1: en, zh, fr.")
     require_pyarrow("prepare")
     may_replace = _may_replace(out, force=force)
     names = [_name(source) for source in sources]
+    files = _files(sources, out)
     judges = _judges(wanted.evaluations)
     quality = _quality(like, unlike)
     work = out.absolute().with_name(f".{out.name}.preparing")
-    files = sorted((file for source in sources for file in list_files(source, leave_out=out)), key=lambda file: file.source)
-    files = [file for file in files if work not in file.path.absolute().parents]
+    new_folders = [folder for folder in work.parents if not folder.exists()]
     try:
         parts = _do_parts(work, files, settings, quality, engine=engine, options=options)
         found = _Found(parts)
@@ -108,7 +118,7 @@ def prepare(
         verdicts, copies = found.judge(wanted.near, judges)
         chosen, verdicts = _choose(found, verdicts, wanted.valid_share)
         if not (verdicts == KEPT).any():
-            raise BadFileError(", ".join(names), f"nothing is left of {found.documents_in} documents ({_why(found, verdicts)}).")
+            raise _nothing_left(", ".join(names), found, verdicts)
         told: list[PrepareReport] = []
 
         def tell(sides: Mapping[str, Side]) -> tuple[dict[str, Any], str]:
@@ -120,6 +130,9 @@ def prepare(
         write_sides(out, sides, report=tell, replace=may_replace)
     except BadFileError:
         shutil.rmtree(work, ignore_errors=True)
+        for folder in new_folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
     except KeyboardInterrupt:
         progress.say("What is done is kept; the same command goes on.")
@@ -136,11 +149,14 @@ def _do_parts(
         settings = replace(settings, quality=hashlib.sha256(quality.weights.tobytes()).hexdigest())
     its_plan = plan(files, settings)
     sizes = its_plan.sizes()
-    written = json.dumps(its_plan.as_json())  # in ASCII, because a file's name may be no valid Unicode
+    written = its_plan.as_text()
     with disk_errors(work):
-        if work.exists() and not ((work / PLAN).is_file() and (work / PLAN).read_text(encoding="utf-8") == written):
+        if work.exists() and not ((work / PLAN).is_file() and (work / PLAN).read_text(encoding="ascii") == written):
             shutil.rmtree(work)
-        work.mkdir(parents=True, exist_ok=True)
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"{work.parent} is no folder, and nothing can be made in it.", hint="Choose another --out.") from error
         if quality is not None:
             quality.save(work / QUALITY)
         write_text(work / PLAN, written)
@@ -153,8 +169,9 @@ def _do_parts(
                 missing.append(number)
         if len(missing) < len(sizes):
             progress.say(f"Going on: {len(sizes) - len(missing):,} of {len(sizes):,} parts are there from before.")
-        for number in registry.find(ENGINES, engine).run(work, missing, sizes=sizes, options=options):
-            task.advance(sizes[number])
+        with contextlib.closing(registry.find(ENGINES, engine).run(work, missing, sizes=sizes, options=options)) as numbers:
+            for number in numbers:
+                task.advance(sizes[number])
     return [Part.open(work, number) for number in range(len(sizes))]
 
 
@@ -179,9 +196,16 @@ class _Found:
     def characters(self) -> NDArray[np.int64]:
         return np.concatenate([part.characters for part in self.parts])
 
-    @cached_property
-    def languages(self) -> list[str]:
-        return [language for part in self.parts for language in part.languages()]
+    def lengths(self, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+        """How many of the documents in `mask` are in each language, by the class of their length (`LENGTHS`)."""
+        total: dict[str, NDArray[np.int64]] = {}
+        for part, (start, end) in zip(self.parts, itertools.pairwise(self.starts.tolist()), strict=True):
+            names, numbers = part.languages()
+            classes = numbers * (len(LENGTHS) + 1) + np.searchsorted(LENGTHS, part.characters, side="right")
+            counts = np.bincount(classes[mask[start:end]], minlength=len(names) * (len(LENGTHS) + 1)).reshape(len(names), len(LENGTHS) + 1)
+            for name, its in zip(names, counts, strict=True):
+                total[name] = total.get(name, 0) + its
+        return {name: counts for name, counts in sorted(total.items()) if counts.any()}
 
     def counts(self, name: str) -> Counter[str]:
         """A count of all parts together."""
@@ -204,11 +228,15 @@ class _Found:
         for part, (start, end) in zip(self.parts, itertools.pairwise(self.starts.tolist()), strict=True):
             yield part.sketch.shingles.of(np.flatnonzero(mask[start:end]))
 
-    def document(self, row: int) -> tuple[str, str]:
-        """Source and text of one document."""
-        number = int(np.searchsorted(self.starts, row, side="right")) - 1
-        found = self.parts[number].table().slice(row - int(self.starts[number]), 1).to_pylist()[0]
-        return found["source"], found["text"]
+    def beginnings(self, rows: Iterable[int]) -> dict[int, tuple[str, str]]:
+        """Source and first words of some documents; a part is read once, however many of them it has."""
+        wanted = np.unique(np.fromiter(rows, dtype=np.int64))
+        borders = np.searchsorted(wanted, self.starts).tolist()
+        found: dict[int, tuple[str, str]] = {}
+        for part, first, (low, high) in zip(self.parts, self.starts[:-1], itertools.pairwise(borders), strict=True):
+            if low < high:
+                found.update(zip(wanted[low:high].tolist(), part.beginnings(wanted[low:high] - first), strict=True))
+        return found
 
     def judge(self, near: float | None, judges: _Judges) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """What becomes of each document, and which one it repeats (itself where none)."""
@@ -222,8 +250,11 @@ class _Found:
             is_near = (groups != np.arange(len(self))) & (verdicts == KEPT)
             verdicts[is_near] = NEAR
             copies = np.where(is_near, groups, copies)
-        for part, start in zip(self.parts, self.starts[:-1].tolist(), strict=True):
-            for row, text in zip(*holding(part.sketch.shingles, judges.shingles), strict=True):
+        if not judges.sources:
+            return verdicts, copies
+        pairs = holding((part.sketch.shingles for part in self.parts), judges.shingles)
+        for start, (rows, texts) in zip(self.starts[:-1].tolist(), pairs, strict=True):
+            for row, text in zip(rows, texts, strict=True):
                 if verdicts[start + row] == KEPT:
                     verdicts[start + row] = IN_EVALUATION
                     copies[start + row] = text
@@ -242,13 +273,19 @@ def _quality(like: Sequence[Path], unlike: Sequence[Path]) -> Quality | None:
     """A model of what is wanted, where there are examples of it."""
     if not like and not unlike:
         return None
-    model = train(*([document.text for path in paths for document in read_documents(path, source=path.name)] for paths in (like, unlike)))
+    model = train(*([document.text for document in _examples_in(paths)] for paths in (like, unlike)))
     progress.say(f"Quality: examples that were held out are told apart with an AUROC of {model.auroc:.3f} (0.5 is chance).")
     return model
 
 
+def _examples_in(paths: Sequence[Path]) -> Iterator[Document]:
+    """The documents of files, and of the files in folders, that show what is wanted or is not."""
+    for file in (file for path in paths for file in list_files(path)):
+        yield from read_documents(file.path, source=file.source)
+
+
 def _judges(paths: Sequence[Path]) -> _Judges:
-    documents = [document for path in paths for document in read_documents(path, source=path.name)]
+    documents = [document for path in paths for file in list_files(path) for document in items(file.path, source=file.source)]
     return _Judges(tuple(document.source for document in documents), shingles([document.text for document in documents]))
 
 
@@ -290,46 +327,49 @@ def _leaking(found: _Found, valid: NDArray[np.bool_], training: NDArray[np.bool_
     return np.concatenate(leaks)
 
 
-def _repeated(found: _Found, verdicts: NDArray[np.uint8]) -> dict[int, NDArray[np.bool_]]:
-    """For each document that stays and repeats long paragraphs of earlier ones that stay, which of its long paragraphs those are."""
-    rows, kept = [], []
-    for part, start in zip(found.parts, found.starts[:-1].tolist(), strict=True):
-        its = part.paragraphs()
-        stays = np.flatnonzero(verdicts[start : start + len(part)] == KEPT)
-        sizes = np.diff(its.offsets)[stays]
-        marks = [its.marks[its.offsets[row] : its.offsets[row + 1]] for row in stays.tolist()]
-        kept.append(Paragraphs(np.concatenate([np.empty(0, dtype=np.uint64), *marks]), offsets_of(sizes)))
-        rows.append((start + stays).tolist())
-    repeated: dict[int, NDArray[np.bool_]] = {}
-    for its, marked, numbers in zip(kept, repeated_paragraphs(kept), rows, strict=True):
-        for row, (start, end) in zip(numbers, itertools.pairwise(its.offsets.tolist()), strict=True):
-            if marked[start:end].any():
-                repeated[row] = marked[start:end]
-    return repeated
+def _repeated(found: _Found, verdicts: NDArray[np.uint8]) -> list[_Marked]:
+    """For each part which long paragraphs of its documents that stay are repeated from earlier ones that stay."""
+    kept = []
+    for part, (start, end) in zip(found.parts, itertools.pairwise(found.starts.tolist()), strict=True):
+        its, stays = part.paragraphs(), verdicts[start:end] == KEPT
+        sizes = np.diff(its.offsets)
+        kept.append(Paragraphs(its.marks[np.repeat(stays, sizes)], offsets_of(np.where(stays, sizes, 0))))
+    return [_Marked(marks, its.offsets) for its, marks in zip(kept, repeated_paragraphs(kept), strict=True)]
 
 
-def _rows(
-    found: _Found, mask: NDArray[np.bool_], repeated: Mapping[int, NDArray[np.bool_]] | None, verdicts: NDArray[np.uint8]
-) -> Iterator[Any]:
+@dataclass(frozen=True)
+class _Marked:
+    """Of each of n documents the long paragraphs, marked where they are repeated: `marks[offsets[i] : offsets[i + 1]]` for document i."""
+
+    marks: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+
+    def __getitem__(self, row: int) -> NDArray[np.bool_]:
+        return self.marks[self.offsets[row] : self.offsets[row + 1]]
+
+
+def _rows(found: _Found, mask: NDArray[np.bool_], repeated: Sequence[_Marked] | None, verdicts: NDArray[np.uint8]) -> Iterator[Any]:
     """Tables of the documents in `mask`, part by part. A document of which repeated paragraphs leave nothing gets its verdict."""
     import pyarrow
 
-    for part, (start, end) in zip(found.parts, itertools.pairwise(found.starts.tolist()), strict=True):
+    for number, (part, (start, end)) in enumerate(zip(found.parts, itertools.pairwise(found.starts.tolist()), strict=True)):
         if mask[start:end].any():
             table = part.table().filter(pyarrow.array(mask[start:end]))
-            rows = (start + np.flatnonzero(mask[start:end])).tolist()
-            yield _without(table, rows, repeated, verdicts) if repeated else table
+            if repeated is not None and repeated[number].marks.any():
+                table = _without(table, np.flatnonzero(mask[start:end]).tolist(), repeated[number], verdicts[start:end])
+            yield table
 
 
-def _without(table: Any, rows: Sequence[int], repeated: Mapping[int, NDArray[np.bool_]], verdicts: NDArray[np.uint8]) -> Any:
-    """A table whose documents, the `rows` of the corpus, have lost their repeated paragraphs."""
+def _without(table: Any, rows: Sequence[int], repeated: _Marked, verdicts: NDArray[np.uint8]) -> Any:
+    """A table whose documents, the `rows` of their part, have lost their repeated paragraphs."""
     documents = []
     for row, its in zip(rows, table.to_pylist(), strict=True):
-        text = without_paragraphs(its["text"], repeated[row]).strip("\n") if row in repeated else its["text"]
-        if not text.strip():
+        marks = repeated[row]
+        text = without_paragraphs(its["text"], marks).strip("\n") if marks.any() else its["text"]
+        if text.strip():
+            documents.append(Document(text, its["source"], its["language"]))
+        else:
             verdicts[row] = PARAGRAPHS
-            continue
-        documents.append(Document(text, its["source"], its["language"]))
     return table_of(documents)
 
 
@@ -352,8 +392,14 @@ class _Report:
         for reason, mask in late.items():
             dropped[reason] = int(mask.sum())
             characters[reason] = int(found.characters[mask].sum())
-        languages = Counter(language for language, keep in zip(found.languages, kept.tolist(), strict=True) if keep)
         train, valid = (sides[split] for split in SPLITS)
+        lengths = found.lengths(kept)
+        copied, copies = self._copied()
+        leaks = np.flatnonzero((self.verdicts == IN_EVALUATION) | (self.verdicts == IN_TRAINING))
+        some = {reason: np.flatnonzero(mask)[:NUM_EXAMPLES] for reason, mask in late.items() if mask.any()}
+        shown = np.concatenate([leaks, copied[:NUM_COPIES], *some.values()])
+        repeated = shown[(self.verdicts[shown] == EXACT) | (self.verdicts[shown] == NEAR)]
+        beginnings = found.beginnings([*shown.tolist(), *self.copies[repeated].tolist()])
         return PrepareReport(
             sources=names,
             documents_in=found.documents_in,
@@ -363,73 +409,70 @@ class _Report:
             dropped=_in_order(dropped),
             dropped_characters=_in_order(characters),
             changed=dict(sorted(found.counts("changed").items())),
-            examples=self._examples(late),
+            examples=self._examples(some, beginnings),
             bad_files=found.bad_files,
-            languages=dict(sorted(languages.items())),
+            languages={language: int(counts.sum()) for language, counts in lengths.items()},
             train=train,
             valid=valid,
             near_copies=self.chosen.split.num_near_copies,
             held_back=self.chosen.split.num_held_back,
             leak=self.chosen.leak,
-            leaks=self._leaks(),
-            lengths=_histogram(found.characters[kept]),
-            copies=self._copies(),
+            leaks=tuple(Leak(beginnings[row][0], self._same_as(row, beginnings) or "") for row in leaks.tolist()),
+            lengths={language: dict(zip(_classes(), counts.tolist(), strict=True)) for language, counts in lengths.items()},
+            copies=tuple(
+                Copies(*beginnings[row], count)
+                for row, count in zip(copied[:NUM_COPIES].tolist(), copies[:NUM_COPIES].tolist(), strict=True)
+            ),
+            groups=_group_sizes(copies + 1),
             encodings=dict(found.counts("encodings").most_common()),
             formats=dict(found.counts("formats").most_common()),
             licences=dict(found.counts("licences").most_common()),
             seconds=0.0,
         )
 
-    def _examples(self, late: dict[str, NDArray[np.bool_]]) -> dict[str, tuple[Example, ...]]:
+    def _examples(self, late: Mapping[str, NDArray[np.int64]], beginnings: _Beginnings) -> dict[str, tuple[Example, ...]]:
         """Three of each reason, from the parts and from what was dropped after them."""
         examples: dict[str, list[Example]] = {}
         for part in self.found.parts:
             for reason, some in part.report["examples"].items():
                 held = examples.setdefault(reason, [])
                 held += [Example(one["source"], one["text"]) for one in some][: NUM_EXAMPLES - len(held)]
-        for reason, mask in late.items():
-            for row in np.flatnonzero(mask)[:NUM_EXAMPLES].tolist():
-                source, text = self.found.document(row)
-                examples.setdefault(reason, []).append(Example(source, text[:EXAMPLE_CHARACTERS], self._same_as(row)))
+        for reason, rows in late.items():
+            examples[reason] = [Example(*beginnings[row], self._same_as(row, beginnings)) for row in rows.tolist()]
         return {reason: tuple(some) for reason, some in sorted(examples.items())}
 
-    def _same_as(self, row: int) -> str | None:
-        verdict = self.verdicts[row]
+    def _same_as(self, row: int, beginnings: _Beginnings) -> str | None:
+        verdict, other = self.verdicts[row], int(self.copies[row])
         if verdict in (IN_TRAINING, PARAGRAPHS):
             return None
-        return self.judges.sources[self.copies[row]] if verdict == IN_EVALUATION else self.found.document(int(self.copies[row]))[0]
+        return self.judges.sources[other] if verdict == IN_EVALUATION else beginnings[other][0]
 
-    def _leaks(self) -> tuple[Leak, ...]:
-        rows = np.flatnonzero((self.verdicts == IN_EVALUATION) | (self.verdicts == IN_TRAINING))
-        return tuple(Leak(self.found.document(row)[0], self._same_as(row) or "") for row in rows.tolist())
-
-    def _copies(self) -> tuple[Copies, ...]:
-        """The documents with the most copies, exact and near."""
+    def _copied(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Documents that stay and have copies that do not, exact or near, and how many each has; the most copied first."""
         rows = self.copies[(self.verdicts == EXACT) | (self.verdicts == NEAR)]
         # A copy of what is itself a near-duplicate counts for the one that stands.
         roots = np.where(self.verdicts[rows] == NEAR, self.copies[rows], rows)
-        found, counts = np.unique(roots, return_counts=True)
-        order = np.lexsort((found, -counts))[:NUM_COPIES]
-        return tuple(
-            Copies(source, text[:EXAMPLE_CHARACTERS], int(count))
-            for (source, text), count in (
-                (self.found.document(int(row)), count) for row, count in zip(found[order], counts[order], strict=True)
-            )
-        )
+        found, counts = np.unique(roots[self.verdicts[roots] == KEPT], return_counts=True)
+        order = np.lexsort((found, -counts))
+        return found[order], counts[order]
 
 
+_Beginnings = Mapping[int, tuple[str, str]]  # source and first words of a document, by its row
 LENGTHS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+GROUPS = (3, 4, 10, 100, 1_000)
 
 
-def _histogram(characters: NDArray[np.int64]) -> dict[str, int]:
-    """How many documents have fewer code points than each border, and not fewer than the one before."""
-    counts = np.bincount(np.searchsorted(LENGTHS, characters, side="right"), minlength=len(LENGTHS) + 1).tolist()
-    names = [
-        f"under {LENGTHS[0]:,}",
-        *(f"{low:,} to {high:,}" for low, high in itertools.pairwise(LENGTHS)),
-        f"{LENGTHS[-1]:,} or more",
-    ]
-    return dict(zip(names, counts, strict=True))
+def _classes() -> list[str]:
+    """Names of the classes that `LENGTHS` parts documents into: fewer code points than each border, and not fewer than the one before."""
+    between = [f"{low:,} to {high:,}" for low, high in itertools.pairwise(LENGTHS)]
+    return [f"under {LENGTHS[0]:,}", *between, f"{LENGTHS[-1]:,} or more"]
+
+
+def _group_sizes(sizes: NDArray[np.int64]) -> dict[str, int]:
+    """How many groups of duplicates there are by how many documents each has, the one that stays among them."""
+    counts = np.bincount(np.searchsorted(GROUPS, sizes, side="right"), minlength=len(GROUPS) + 1).tolist()
+    between = [f"{low:,}" if high == low + 1 else f"{low:,} to {high - 1:,}" for low, high in itertools.pairwise((2, *GROUPS))]
+    return dict(zip([*between, f"{GROUPS[-1]:,} or more"], counts, strict=True))
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:
@@ -455,15 +498,20 @@ def _require_good(where: str, files: Sequence[SourceFile], found: _Found, *, str
     bad = found.bad_files
     if not files:
         raise BadFileError(where, "there are no files in it.", hint=known)
-    all_bad = {file.source for file in files} <= {one.path for one in bad}
-    if bad and (strict or all_bad):
+    if bad and (strict or not found.documents_in):
         for one in bad[1:MOST_SAID]:
             progress.say(f"{one.path}: {one.reason}")
-        hint = known if all_bad else "Without --strict such files are listed and left out."
-        one = bad[0]
-        raise BadFileError(where, f"{len(bad)} of {len(files)} files cannot be read; the first is {one.path}: {one.reason}", hint=hint)
+        hint = "Without --strict such files are listed and left out." if found.documents_in else known
+        first = f"{bad[0].path}: {bad[0].reason}"
+        sentence = f"a file cannot be read, {first}" if len(bad) == 1 else f"{len(bad):,} files cannot be read; the first is {first}"
+        raise BadFileError(where, sentence, hint=hint)
     if not len(found):
-        raise BadFileError(where, f"nothing is left of {found.documents_in} documents ({_why(found, np.empty(0))}).", hint=known)
+        raise _nothing_left(where, found, np.empty(0))
+
+
+def _nothing_left(where: str, found: _Found, verdicts: NDArray[Any]) -> BadFileError:
+    reason = f"nothing is left of {found.documents_in:,} documents ({_why(found, verdicts)})."
+    return BadFileError(where, reason, hint="Take other text, or other rules: `llamarium prepare --help`.")
 
 
 def _why(found: _Found, verdicts: NDArray[Any]) -> str:
@@ -475,3 +523,31 @@ def _why(found: _Found, verdicts: NDArray[Any]) -> str:
 def _name(source: str | Path) -> str:
     """A source's own name without the place it is in, which would make reports differ from machine to machine."""
     return Path(source).name or Path(source).resolve().name
+
+
+def _files(sources: Sequence[str | Path], out: Path) -> list[SourceFile]:
+    """All files of all sources, each once, in the order of their names. Where two sources have files of one name, the name of the
+    folder comes before it, and a number after that where the folders' names are the same, too."""
+    labels = [_label(source) for source in sources]
+    labels = [label if labels.count(label) == 1 else f"{label}-{number}" for number, label in enumerate(labels, 1)]
+    found: dict[str, tuple[str, SourceFile]] = {}
+    for source, label in zip(sources, labels, strict=True):
+        if Path(source).exists() and Path(source).resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{source} is what --out would replace.", hint="Choose another --out.")
+        for file in _without_reports(list_files(source, leave_out=out)):
+            found.setdefault(os.path.abspath(file.path), (label, file))  # noqa: PTH100  links stay as they are
+    names = Counter(file.source for _, file in found.values())
+    named = [replace(file, source=f"{label}/{file.source}") if names[file.source] > 1 else file for label, file in found.values()]
+    return sorted(named, key=lambda file: file.source)
+
+
+def _without_reports(files: Sequence[SourceFile]) -> Iterator[SourceFile]:
+    """The files, but of a corpus its text alone: the report on it is no text of it."""
+    corpora = {folder for folder in {file.path.parent for file in files} if is_corpus(folder)}
+    return (file for file in files if file.path.parent not in corpora or file.path.suffix == ".parquet")
+
+
+def _label(source: str | Path) -> str:
+    """The name of the folder that a source is, or is in."""
+    path = Path(source).resolve()
+    return whole_characters(path.name if path.is_dir() else path.parent.name) if path.exists() else str(source)
