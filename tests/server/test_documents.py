@@ -40,11 +40,15 @@ def test_ask_gives_what_the_command_prints(serving: Start, echo: LanguageModel, 
 
 def test_nothing_found_says_so_and_names_the_nearest_where_asked(serving: Start, echo: LanguageModel, docs: Path) -> None:
     served = serving(echo, docs=docs)
-    told = served.post("/ask", {"question": "How old does a llama become?"}).json()
+    told = served.post("/ask", {"question": "Who built the great bridge over the river?"}).json()
     assert (told["found"], told["answer"], told["citations"]) == (False, "", [])
     assert "nearest" not in told
+    assert "sure" not in told
+    told = served.post("/ask", {"question": "Who built the great bridge over the river?", "nearest": True}).json()
+    assert told["found"] is told["sure"] is False
+    assert told["nearest"] == []
     told = served.post("/ask", {"question": "How old does a llama become?", "nearest": True}).json()
-    assert "llama" in told["nearest"][0]["quote"]
+    assert told["sure"] is False
 
 
 def test_only_the_chosen_documents_are_asked(serving: Start, echo: LanguageModel, docs: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOST_LISTED = 5
 SLOW = 5.0  # seconds of reading documents after which an index is recommended
 QUIT = (":quit", ":q", ":exit")
+NOT_SURE = {"en": "not sure that this answers it; the closest that was found:", "zh": "不确定这就是答案；最接近的原文："}
 NOT_FOUND = {"en": "Not in your documents.", "zh": "文档里没有。"}
 
 # Documents and their names come from anywhere: an escape sequence could rewrite what stands on the terminal.
@@ -164,15 +165,16 @@ def _show(question: str, answer: Answer, *, json: bool) -> None:
         citations = [asdict(citation) for citation in answer.citations]
         print_json({"found": answer.found, "answer": answer.answer, "citations": citations, "seconds": answer.seconds})
         return
+    language = _language(question)
     if not answer.found:
-        from llamarium.text.language import guess_language
-
-        print_text(NOT_FOUND.get(guess_language(question), NOT_FOUND["en"]))
+        print_text(NOT_FOUND[language])
         for citation in answer.nearest:
             progress.say(f"nearest: {_place(citation)}")
         if answer.other_script:
             progress.say("the question is in another language than the documents: ask in theirs")
         return
+    if not answer.sure:
+        progress.say(NOT_SURE[language])
     quotes = [citation.quote for citation in answer.citations]
     is_phrased = not (quotes and quotes[0].startswith(answer.answer))
     if is_phrased:
@@ -180,6 +182,13 @@ def _show(question: str, answer: Answer, *, json: bool) -> None:
     numbers = [f"[{number}] " if is_phrased else "" for number in range(1, len(quotes) + 1)]
     places = [f"{_marked(citation.quote, question)}\n    -- {_place(citation)}" for citation in answer.citations]
     print_text("\n\n".join(number + place for number, place in zip(numbers, places, strict=True)))
+
+
+def _language(question: str) -> str:
+    """The language in which the answer is talked about."""
+    from llamarium.text.language import guess_language
+
+    return "zh" if guess_language(question) == "zh" else "en"
 
 
 def _open(docs: str | None, index: Path | None) -> Index:

@@ -184,9 +184,10 @@ def check_name(name: str) -> None:
 
 
 def as_json(answer: Answer, *, nearest: bool = False) -> dict[str, Any]:
-    """The object that ``llamarium ask --json`` prints; with what comes nearest, where that is asked for."""
+    """The object that ``llamarium ask --json`` prints; with what comes nearest, and whether the answer is
+    sure, where that is asked for."""
     shown = {"found": answer.found, "answer": answer.answer, "citations": [asdict(c) for c in answer.citations], "seconds": answer.seconds}
-    return shown | {"nearest": [asdict(citation) for citation in answer.nearest]} if nearest else shown
+    return shown | {"nearest": [asdict(citation) for citation in answer.nearest], "sure": answer.sure} if nearest else shown
 
 
 def phrased(model: Any, question: str, answer: Answer) -> str:

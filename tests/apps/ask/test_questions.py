@@ -22,14 +22,15 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Figures:
-    """Counts. `first` and `third`: right quote first, or among the first three; `refused`: nothing was said."""
+    """Counts. `first` and `third`: right quote first, or among the first three; `refused`: nothing was said; `doubted`: nothing, or
+    what was found is said to be no sure answer."""
 
     answerable: int
     first: int
     third: int
     wrongly_refused: int
     unanswerable: int
-    rightly_refused: int
+    rightly_doubted: int
 
 
 def measure(index: Index, text: str, language: str, half: str) -> Figures:
@@ -42,7 +43,7 @@ def measure(index: Index, text: str, language: str, half: str) -> Figures:
         answer = ask(index, entry["question"])
         if not evidence:
             counts["unanswerable"] += 1
-            counts["rightly_refused"] += not answer.found
+            counts["rightly_doubted"] += not answer.sure
             continue
         hits = [any(phrase in squashed(citation.quote) for phrase in evidence) for citation in answer.citations]
         counts["answerable"] += 1
@@ -83,7 +84,7 @@ def test_english(half: str, first: float, third: float, english: Index) -> None:
     assert figures.first >= first * figures.answerable
     assert figures.third >= third * figures.answerable
     assert figures.wrongly_refused <= 0.2 * figures.answerable
-    assert figures.rightly_refused >= 0.9 * figures.unanswerable
+    assert figures.rightly_doubted >= 0.9 * figures.unanswerable
 
 
 @pytest.mark.parametrize("half", ["tune", "report"])
@@ -92,7 +93,7 @@ def test_chinese(half: str, chinese: Index) -> None:
     assert figures.first >= 0.8 * figures.answerable
     assert figures.third >= 0.8 * figures.answerable
     assert figures.wrongly_refused <= 0.2 * figures.answerable
-    assert figures.rightly_refused >= 0.9 * figures.unanswerable
+    assert figures.rightly_doubted >= 0.9 * figures.unanswerable
 
 
 def test_the_questions_ask_for_what_the_documents_hold() -> None:

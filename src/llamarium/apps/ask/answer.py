@@ -19,7 +19,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from llamarium.apps.ask import threshold
 from llamarium.apps.ask.cues import asked_for, has
@@ -68,12 +68,12 @@ class Features:
         return float(sum(weight * sign for weight, sign in zip(WEIGHTS, astuple(self), strict=True))) / sum(WEIGHTS)
 
 
-WEIGHTS = (2.7, 3.6, 0.9, 4.0, 1.3, 1.4, 1.2, 3.3, 2.5)
+WEIGHTS = (3.05, 3.38, 0.93, 4.06, 1.28, 1.34, 1.2, 3.45, 2.37)  # in the order of the fields
 
 
 @dataclass(frozen=True)
 class Citation:
-    """``text[start:end] == quote`` in what ``llamarium read`` prints of `document`. `score`: 0 to 1, how well it fits."""
+    """``text[start:end] == quote`` in what ``llamarium read`` prints of `document`. `score`: 0 to 1, how likely it is to answer."""
 
     document: str
     start: int
@@ -102,6 +102,11 @@ class Answer:
     passages: tuple[Citation, ...] = ()
     confidence: float = 0.0
     other_script: bool = False
+
+    @property
+    def sure(self) -> bool:
+        """Whether what was found is likely to be the answer, not only what comes closest to it."""
+        return self.found and self.confidence >= threshold.SURE
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,9 @@ def ask(
             dropped.append(citation.document)
         if len(kept) == k:
             break
+    if kept:  # the first score is how likely there is an answer; the others stand to it as before
+        best = max(kept[0].score, 1e-9)
+        kept = [replace(citation, score=round(confidence * min(1.0, citation.score / best), 4)) for citation in kept]
     found = bool(kept) and confidence >= threshold.THRESHOLD
     return Answer(
         found=found,

@@ -288,6 +288,7 @@ function phrase(told) {
 function showAnswer(box, told, { phrased }) {
   const parts = [];
   if (told.found) {
+    if (told.sure === false) parts.push(said("p", "label", "notSure"));
     if (phrased) parts.push(phrase(told), said("p", "label", "inWords"));
     const quotes = told.citations.map((citation, place) => cite(citation, place + 1));
     // What the answer is made of comes first; what else fits is quieter.
