@@ -26,6 +26,7 @@ def others(groups: str, question: str) -> list[set[tuple[str, ...]]]:
         ("doctor, physician", "Physicians?", [{("doctor",)}]),  # by its stem
         ("get rid of, dispose", "How do I get rid of glass?", [{("dispos",)}, set()]),
         ("电瓶车, 电动自行车", "电瓶车？", [{("电动", "动自", "自行", "行车")}] * 3),
+        ("power cut, outage\ncut, slice", "A power cut?", [{("outag",)}] * 2),  # not a cut by itself
         ("修, 维修", "怎么修？", [{("维修",)}]),
         ("修, 维修", "修改？", [set(), set()]),  # 修 within another word is not the word
         ("電話, 手機", "手机？", [{("电话",)}] * 2),  # traditional and simplified alike
