@@ -68,7 +68,7 @@ class Features:
         return float(sum(weight * sign for weight, sign in zip(WEIGHTS, astuple(self), strict=True))) / sum(WEIGHTS)
 
 
-WEIGHTS = (3.05, 3.38, 0.93, 4.06, 1.28, 1.34, 1.2, 3.45, 2.37)  # in the order of the fields
+WEIGHTS = (2.96, 3.51, 0.92, 4.14, 1.29, 1.38, 1.18, 3.43, 2.36)  # in the order of the fields
 
 
 @dataclass(frozen=True)
