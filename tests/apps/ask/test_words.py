@@ -116,9 +116,5 @@ def test_what_a_text_holds_of_it() -> None:
     assert {one.terms[0] for one in held} == {"gpu", "做"}
 
 
-def test_pairs_keep_the_words_that_stop() -> None:
-    assert ("with", "statement") in question_words("What does the with statement do?").pairs
-
-
 def test_an_endless_word_is_cut() -> None:
     assert {len(term) for term in terms_of("a" * 1_000_000)} == {LONGEST_TERM}

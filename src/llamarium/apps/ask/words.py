@@ -92,16 +92,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Question:
-    """What a question is about, and what it is searched by: terms, the single characters of Chinese last, and pairs of neighbours.
+    """What a question is about, and the terms that it is searched by, the single characters of Chinese last.
 
     `hints`: what an answer is likely to say, such as a price where it is asked how much; asked for by no word of its own.
-    `beginnings`: always empty, since single characters are terms.
     """
 
     wanted: tuple[Wanted, ...]
     terms: tuple[str, ...]
-    beginnings: tuple[str, ...] = ()
-    pairs: tuple[tuple[str, str], ...] = ()
     hints: tuple[tuple[str, ...], ...] = ()
 
 
@@ -209,9 +206,6 @@ def _question_words(question: str, stop_words: frozenset[str]) -> Question:
     places: dict[Wanted, list[int]] = {}
     terms: list[str] = []
     characters: list[str] = []
-    pairs: list[tuple[str, str]] = []
-    previous: Word | None = None
-    previous_counts = False
     for word in words(question):
         if _DENSE_CHARACTER.match(question, word.start):
             terms += word.terms[:-1]
@@ -219,7 +213,6 @@ def _question_words(question: str, stop_words: frozenset[str]) -> Question:
             if not (stop_words and character in _WEAK):
                 characters.append(character)
                 places.setdefault(Wanted(_pairs_around(question, word), character), []).append(word.start)
-            previous = None
             continue
         quoted = word.start > 0 and question[word.start - 1] in _OPENING_QUOTES
         folded = question[word.start : word.end].lower().split("'")[0].split("’")[0]
@@ -231,13 +224,9 @@ def _question_words(question: str, stop_words: frozenset[str]) -> Question:
                 for part in parts:
                     places.setdefault(Wanted((part,)), []).append(word.start)
             terms += word.terms
-        if previous and (counts or previous_counts) and len(word.terms) == len(previous.terms) == 1:
-            pairs.append((previous.terms[0], word.terms[0]))
-        previous, previous_counts = word, counts
     return Question(
         wanted=tuple(replace(wanted, places=tuple(found)) for wanted, found in places.items()),
         terms=tuple(dict.fromkeys([*terms, *characters])),
-        pairs=tuple(dict.fromkeys(pairs)),
     )
 
 
