@@ -359,7 +359,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_every_failpoint_is_killed_at() -> None:
     """A name that stands in the source and not in the table here, or here and no longer there, is noticed."""
     source = Path(llamarium.__file__).parent
-    called = {name for path in source.rglob("*.py") for name in re.findall(r'\breached\("([^"]*)"\)', path.read_text(encoding="utf-8"))}
+    # Preparation (P9) and indexing (P23) have their own, and are killed in tests of their own.
+    files = [path for path in source.rglob("*.py") if path.relative_to(source).parts[0] not in ("apps", "text")]
+    called = {name for path in files for name in re.findall(r'\breached\("([^"]*)"\)', path.read_text(encoding="utf-8"))}
     others = {path.name for path in source.rglob("*.py") if re.search(r'\breached\((?!")', path.read_text(encoding="utf-8"))}
     assert others == {"failpoints.py"}, "a failpoint whose name is not written out cannot be found"
     assert called == set(TIMES)

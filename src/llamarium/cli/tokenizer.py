@@ -214,4 +214,4 @@ def _require_new(out: Path) -> None:
     from llamarium.ground.errors import ExistsError
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ExistsError(f"{out} exists.", hint="Name another place.")
+        raise ExistsError(f"{out} exists.", hint="Name another place with --out.")

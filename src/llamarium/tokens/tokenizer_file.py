@@ -18,6 +18,13 @@ LARGEST = 1 << 28  # bytes
 _A_RANK = re.compile(rb"[A-Za-z0-9+/]+=* \d+\s")
 
 
+def may_be_tokenizer(path: Path) -> bool:
+    """Whether a file begins as one of the three does."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    return start.lstrip()[:1] == b"{" or start[:1] == b"\n" or bool(_A_RANK.match(start))  # a SentencePiece model's first field is a piece
+
+
 def read_tokenizer_file(path: Path) -> Tokenizer:
     """The tokenizer in the file `path`; what it is shows in its first bytes, because LLaMA 2's and LLaMA 3's have one name.
 

@@ -23,7 +23,7 @@ from llamarium.text.corpus import Corpus
 from llamarium.text.document import Document
 from llamarium.tokens import gguf_vocabulary
 from llamarium.tokens.tokenizer import DEFINITION, Tokenizer
-from llamarium.tokens.tokenizer_file import read_tokenizer_file
+from llamarium.tokens.tokenizer_file import may_be_tokenizer, read_tokenizer_file
 
 # Tokenizers that everybody knows: where they lie once someone has fetched them. Nothing is fetched here.
 REPOSITORIES = {
@@ -41,7 +41,7 @@ def open_any(name: str) -> Tokenizer:
     path = Path(name)
     if path.is_dir() and not (path / DEFINITION).is_file() and (path / "tokenizer.model").is_file():
         return read_tokenizer_file(path / "tokenizer.model")
-    if path.is_file() and not _is_gguf(path):
+    if path.is_file() and may_be_tokenizer(path):
         return read_tokenizer_file(path)
     if not (path / DEFINITION).is_file() and (place := resolve(name)).kind == "gguf":
         # Its vocabulary alone: the weights may need more memory than there is.
@@ -54,7 +54,7 @@ def open_any(name: str) -> Tokenizer:
 def is_tokenizer_only(path: Path) -> bool:
     """Whether `path` is a tokenizer's file or folder and no model."""
     if path.is_file():
-        return not _is_gguf(path)
+        return may_be_tokenizer(path)
     return any((path / name).is_file() for name in _FILES) and not any((path / name).is_file() for name in _MODEL_FILES)
 
 
@@ -83,11 +83,6 @@ def _places(name: str) -> Iterator[Path]:
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             if (Path(folder) / file).is_file():
                 yield Path(folder) / file
-
-
-def _is_gguf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF"
 
 
 class Sample:
