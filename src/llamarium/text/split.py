@@ -18,7 +18,7 @@ are 5 characters (Broder, "On the resemblance and containment of documents", 199
 4. **Leak**, measured afterwards, on another path and on all shingles: which validation documents have more than half of
    their shingles in the training text as a whole.
 
-Steps 1 and 2 sort all shingles. Where there are more than 8 million, they look at those alone whose hash is small enough, the same
+Steps 1 and 2 sort all shingles. Where there are more than 4 million, they look at those alone whose hash is small enough, the same
 ones in every document, so what they count is a fair sample (Broder's "modulo" sketch); what that misses, step 4 sees.
 """
 
@@ -40,7 +40,7 @@ NEIGHBOURS = 16
 FEWEST_SHINGLES = 10
 FEWEST_SAMPLED = 4
 VALID_SHARE = 0.1
-LARGEST_SAMPLE = 8_000_000
+LARGEST_SAMPLE = 4_000_000
 MOST_PAIRS = 16_000_000  # that are counted at a time
 
 Bools = NDArray[np.bool_]
@@ -177,6 +177,12 @@ def _owners(sets: Shingles) -> Integers:
 
 
 def _postings(hashes: Hashes, owners: Integers) -> tuple[Hashes, Integers]:
-    """Shingles in order with the documents that have them, ascending within a shingle."""
-    order = np.argsort(hashes, kind="stable")
-    return hashes[order], owners[order]
+    """Shingles in order with the documents that have them, ascending within a shingle; of a hash what leaves room for a document's number.
+
+    Both in one number, because sorting that is ten times quicker than sorting numbers by their hashes. Of eight million shingles of a
+    million documents two share the rest by chance.
+    """
+    mask = np.uint64((1 << int(owners.max(initial=0)).bit_length()) - 1)
+    together = (hashes & ~mask) | owners.astype(np.uint64)
+    together.sort()
+    return together & ~mask, (together & mask).astype(np.int64)
