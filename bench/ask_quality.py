@@ -4,7 +4,7 @@ python -m bench ask_quality FILE            a file in SQuAD's form: each context
     [--fit]                                 fit the constants of answer.py and threshold.py on one half and on questions of tests/apps/ask
                                             that may be chosen by (half "tune", odd ids); report on the other half
     [--questions FILE --documents DIR]      beside it, a set as tests/apps/ask/data has: hits of the right document, by kind
-    [--svg FILE]                            the risk-coverage curve of the half that nothing was fitted to
+    [--svg FILE]                            the risk-coverage curve of the half that no weight was fitted to
     [--latency INDEX]                       the median time of an answer from this index, asked with the questions of FILE
 
 Not found: every question is asked of one of two collections, each of half the documents, so that for half of the questions the
@@ -72,11 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with build_in_memory([everything]) as index, build_in_memory([halves[0]]) as even, build_in_memory([halves[1]]) as odd:
             if given.fit:
                 with Own(Path(folder)) as own:
-                    _fit([(index, one, 1.0) for one in asked[::2]] + own.sentences)
+                    _fit([(index, one, 1.0) for number, one in enumerate(asked) if not _half(number)] + own.sentences)
                     split = _split((even, odd), asked, list(contexts))
                     _fit_threshold([(found, one, answerable, 1.0) for one, found, answerable, half in split if not half] + own.decisions)
             _retrieval(index, asked)
             _answers(index, asked, everything)
+            print("of these, the half that no weight was fitted to:")
+            _answers(index, [one for number, one in enumerate(asked) if _half(number)], everything)
             _refusals((even, odd), asked, list(contexts), svg=given.svg)
     if given.questions and given.documents:
         _paraphrases(given.questions, given.documents)
@@ -146,12 +148,17 @@ def _first_sentence(answer: Answer) -> str:
     return text[slice(*answers.quotable(text, 0, len(text))[0])] if text else ""
 
 
+def _half(number: int) -> int:
+    """Whether a question is for fitting (0), both of sentences and of the decision, or for reporting (1)."""
+    return (number * 40_503 >> 5) % 2
+
+
 def _split(halves: Sequence[Index], asked: Sequence[Asked], names: Sequence[str]) -> Iterator[tuple[Asked, Index, bool, int]]:
     """Each question, the collection it is asked of, whether that has the answer, and whether it is for fitting (0) or reporting (1)."""
     for number, one in enumerate(asked):
         answerable = bool((number * 2_654_435_761 >> 7) % 2)
         own = names.index(one.document) % 2
-        yield one, halves[own if answerable else 1 - own], answerable, (number * 40_503 >> 5) % 2
+        yield one, halves[own if answerable else 1 - own], answerable, _half(number)
 
 
 def _refusals(halves: Sequence[Index], asked: Sequence[Asked], names: Sequence[str], *, svg: Path | None) -> None:
@@ -163,7 +170,7 @@ def _refusals(halves: Sequence[Index], asked: Sequence[Asked], names: Sequence[s
     ]
     confidence, answerable = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     area = auroc(confidence[answerable].tolist(), confidence[~answerable].tolist())
-    print(f"not found, on {len(rows):,} questions that nothing was fitted to: AUROC {area:.3f}")
+    print(f"not found, on {len(rows):,} questions that no weight was fitted to: AUROC {area:.3f}")
     for name, border in (("sure", threshold.SURE), ("found", threshold.THRESHOLD)):
         given = confidence >= border
         print(

@@ -68,7 +68,7 @@ class Features:
         return float(sum(weight * sign for weight, sign in zip(WEIGHTS, astuple(self), strict=True))) / sum(WEIGHTS)
 
 
-WEIGHTS = (2.96, 3.51, 0.92, 4.14, 1.29, 1.38, 1.18, 3.43, 2.36)  # in the order of the fields
+WEIGHTS = (3.31, 3.39, 0.96, 3.89, 1.17, 1.35, 0.66, 3.46, 2.31)  # in the order of the fields
 
 
 @dataclass(frozen=True)
