@@ -5,9 +5,10 @@ Gives: a probability, and two borders: from `SURE` up the answer stands; from `T
 is, perhaps an answer; below, nothing is.
 Does not know: questions, documents.
 
-A logistic regression. Which signs it looks at, and which features `answer` weighs, was chosen while all questions were in sight; only the
-weights are of one half. The weights are what ``python -m bench ask_quality FILE --fit`` printed for half of CMRC 2018's trial questions, each
-asked of an index with or without its document, and the questions of tests/apps/ask that may be chosen by (half "tune", odd numbers).
+A logistic regression. Which signs it looks at, and which features `answer` weighs, was chosen while all questions were in sight;
+only the weights are of one half. They are what ``python -m bench ask_quality FILE --fit`` printed for half of CMRC 2018's trial
+questions, each asked of an index with or without its document, and the questions of tests/apps/ask that may be chosen by (half
+"tune", odd numbers).
 """
 
 from __future__ import annotations
