@@ -39,14 +39,15 @@ def test_ask_and_open_a_citation(serving: Start, echo: LanguageModel, docs: Path
 def test_what_the_documents_do_not_say(serving: Start, echo: LanguageModel, docs: Path, browser: Any) -> None:
     served = serving(echo, docs=docs)
     browser.goto(served.url)
-    browser.write("How long does a llama live in years?")
+    browser.write("Where does a camel sleep?")
     browser.until("document.querySelector('.answer blockquote') && state.running === null")
     assert "Not sure" in browser.text(".answer .label")
     assert "A llama sleeps in the barn." in browser.text(".answer blockquote")
     browser.click("#anew")
-    browser.write("Who painted the great ceiling?")
+    browser.write("How long does a llama live in years?")
     browser.until("document.querySelector('.not-found')")
     assert browser.text(".not-found") == "Not in your documents."
+    assert "A llama sleeps in the barn." in browser.text(".nearest blockquote")
     assert browser.evaluate("document.querySelectorAll('.answer .phrased').length") == 0
 
 
