@@ -36,8 +36,8 @@ class Signs:
 INTERCEPT = -4.19
 WEIGHTS = Signs(sentence=2.71, passage=2.11, gap=1.57, covered=2.37, dense=-0.75)
 SURE = 0.5
-# Lower would show more: at 0.1 every second English paraphrase of tests/apps/ask/data gets something, and every fourth question of the trial
-# whose document is missing. At 0.3 it is nearly all that can be answered, and one in eleven that cannot.
+# Lower would show more: at 0.1 every second English paraphrase of tests/apps/ask/data gets something, and so does every fourth question of
+# the trial whose document is missing. At 0.3 it is nearly all that can be answered, and one in eleven that cannot.
 THRESHOLD = 0.3
 
 
