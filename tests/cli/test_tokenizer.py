@@ -13,8 +13,9 @@ import torch
 from llamarium.checkpoint import catalogue
 from llamarium.checkpoint.huggingface import save_folder
 from llamarium.checkpoint.open import open_model
+from llamarium.cli._options import parse_bytes
 from llamarium.cli._tokenizer import opening
-from llamarium.cli._tokenizer.opening import Sample, at_hand, open_any, parse_bytes
+from llamarium.cli._tokenizer.opening import Sample, at_hand, open_any
 from llamarium.cli.main import run
 from llamarium.evaluate.bits_per_byte import bits_per_byte
 from llamarium.ground.errors import UsageError

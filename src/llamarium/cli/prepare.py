@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llamarium.cli._options import parse_bytes
 from llamarium.cli._output import Json, print_json, print_text
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(
         strict=strict,
         force=force,
         engine=engine,
-        options=Options(workers=workers, memory=_bytes(memory), address=address),
+        options=Options(workers=workers, memory=parse_bytes(memory, least=0), address=address),
         settings=Settings(
             cleaning=Cleaning(web=web, simplified=simplified, masks=tuple(mask or ()), segment=segment, stop_words=stop_words),
             languages=tuple(language or ()),
@@ -77,16 +77,6 @@ def command(
         print_json(report.as_json())
     else:
         print_text("\n".join(_lines(report, out)))
-
-
-def _bytes(text: str) -> int:
-    """A size such as 2GB."""
-    from llamarium.ground.errors import UsageError
-
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?)i?b?", text.strip().lower())
-    if not found:
-        raise UsageError(f"{text!r} is not a size.", hint="Write it like 2GB or 500MB.")
-    return int(float(found[1]) * 1000 ** " kmgt".index(found[2] or " "))
 
 
 def _lines(report: PrepareReport, out: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llamarium.cli._options import parse_bytes
 from llamarium.cli._output import Json, print_json, print_text
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def train(
     sample: Annotated[str, typer.Option(help="Learn from about so much text, as 200MB; by default 1GB, for unigram 20MB.")] = "",
 ) -> None:
     """Learn a byte-level BPE or Unigram vocabulary from the training part of a corpus."""
-    from llamarium.cli._tokenizer.opening import Sample, parse_bytes
+    from llamarium.cli._tokenizer.opening import Sample
     from llamarium.ground.errors import UsageError, nearest
     from llamarium.text.corpus import open_corpus
     from llamarium.tokens.tokenizer import Tokenizer
@@ -74,7 +75,7 @@ def compare(
 ) -> None:
     """Bytes per token, tokens per character and per word, for each language and source; and speed."""
     from llamarium.cli._tokenizer import tables
-    from llamarium.cli._tokenizer.opening import Sample, at_hand, open_any, parse_bytes
+    from llamarium.cli._tokenizer.opening import Sample, at_hand, open_any
     from llamarium.ground.files import write_text
     from llamarium.text.corpus import open_corpus
     from llamarium.tokens.compare import compare as measure
@@ -141,7 +142,7 @@ def extend(
 ) -> None:
     """Add pieces learnt from a corpus to a BPE tokenizer, and to its model rows that are the mean of their old pieces' rows."""
     from llamarium.cli._tokenizer import tables
-    from llamarium.cli._tokenizer.opening import Sample, open_any, parse_bytes
+    from llamarium.cli._tokenizer.opening import Sample, open_any
     from llamarium.ground.errors import UsageError
     from llamarium.ground.files import write_folder
     from llamarium.text.corpus import open_corpus

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,11 +140,3 @@ class Sample:
             "of_documents": self.total_documents,
             "of_bytes": self.total_bytes,
         }
-
-
-def parse_bytes(text: str) -> int:
-    """A size such as 200MB. `UsageError` for what is none."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kmgt]?)i?b?", text.strip().lower())
-    if not found or not (size := int(float(found[1]) * 1000 ** " kmgt".index(found[2] or " "))):
-        raise UsageError(f"{text!r} is not a size.", hint="Write it like 200MB or 1GB.")
-    return size
