@@ -20,6 +20,7 @@ from llamarium.ground import registry
 from llamarium.ground.errors import BadFileError, NotFoundError
 from llamarium.text import confined
 from llamarium.text.cut import cut
+from llamarium.text.decode import Encoding
 
 LARGEST_FILE = 1 << 30
 BETWEEN_RECORDS = "\n\n"
@@ -139,11 +140,19 @@ def read_pieces(path: Path, *, limits: confined.Limits | None = None, column: st
     return [_normal(Piece(piece.text, **{**piece.fields, "pages": tuple(piece.fields["pages"])})) for piece in found]
 
 
-def read_span(path: Path, *, start: int, end: int, lines: int, column: str = "") -> list[Piece]:
-    """As `read_pieces`, for the bytes `start` to `end` of a file of lines, before which there are `lines` of them."""
+def read_span(path: Path, *, start: int, end: int, lines: int, encoding: Encoding | None = None, column: str = "") -> list[Piece]:
+    """As `read_pieces`, for the bytes `start` to `end` of a file of lines, before which there are `lines` of them.
+
+    `encoding`: what the file is in, where its spans cannot be left to tell by themselves.
+    """
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(end - start)
+    if encoding is not None:
+        try:
+            data = data.decode(encoding.codec).encode("utf-8")
+        except UnicodeDecodeError:
+            raise BadFileError(path, f"looks like {encoding.name.upper()}, but has bytes in it that are not.") from None
     pieces = map(_normal, reader_of(path)(data, path=path, **_options(path, column)))
     return [piece if piece.record is None else replace(piece, record=piece.record + lines) for piece in pieces]
 

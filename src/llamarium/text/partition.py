@@ -18,7 +18,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ from llamarium.ground.failpoints import reached
 from llamarium.ground.files import read_json, verify_manifest, write_folder, write_json
 from llamarium.text.clean import Cleaning, clean
 from llamarium.text.corpus import require_pyarrow, table_of
+from llamarium.text.decode import Encoding
 from llamarium.text.deduplicate import Paragraphs, fingerprint, paragraphs
-from llamarium.text.document import Document, Piece, documents_of, read_pieces, read_span, reader_of, whole_characters
+from llamarium.text.document import Document, Piece, documents_of, read_pieces, read_span
 from llamarium.text.language import guess_language
 from llamarium.text.licence import licence
 from llamarium.text.near import Sketch, sketch
 from llamarium.text.quality import Quality
 from llamarium.text.sources import SourceFile
-from llamarium.text.spans import RECORDS, Span, spans_of
+from llamarium.text.spans import Span, spans_of
 
 PLAN = "plan.jsonl"
 QUALITY = "quality.npy"
@@ -196,7 +197,6 @@ class _Rows:
     settings: Settings
     quality: Quality | None
     documents: list[Document] = field(default_factory=list)
-    fingerprints: list[bytes] = field(default_factory=list)
     num_documents: int = 0
     num_characters: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -308,24 +308,8 @@ def _pieces(span: Span, column: str) -> list[Piece]:
 def _found(span: Span, path: Path, column: str) -> list[Piece]:
     if not span.number:
         return read_pieces(path, column=column)
-    if not span.codec:
-        return read_span(path, start=span.start, end=span.end, lines=span.lines, column=column)
-    with path.open("rb") as file:
-        file.seek(span.start)
-        data = file.read(span.size)
-    try:
-        text = data.decode(span.codec)
-    except UnicodeDecodeError:
-        raise BadFileError(path, f"looks like {span.encoding.upper()}, but has bytes in it that are not.") from None
-    options = {"column": column} if column and path.suffix.lower() in RECORDS else {}
-    return [
-        replace(
-            piece,
-            text=whole_characters(piece.text.replace("\r\n", "\n")),
-            record=None if piece.record is None else piece.record + span.lines,
-        )
-        for piece in reader_of(path)(text.encode("utf-8"), path=path, **options)
-    ]
+    encoding = Encoding(span.encoding, span.codec) if span.codec else None
+    return read_span(path, start=span.start, end=span.end, lines=span.lines, encoding=encoding, column=column)
 
 
 def _rows_of(values: Sequence[bytes]) -> NDArray[np.uint8]:
