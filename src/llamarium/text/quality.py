@@ -11,8 +11,6 @@ length 1. Trained by AdaGrad on the whole set, both sides weighed alike; nothing
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamarium.ground.errors import BadFileError, UsageError
+from llamarium.text.shingles import word_hashes
 
 BUCKETS = 1 << 18
 ROUNDS = 200
@@ -31,8 +30,6 @@ FOLDS = 4
 FEWEST = 4  # examples on each side
 SAMPLE = 20_000  # characters of a text that are looked at
 
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(f"[{_CJK}]|[^\\W{_CJK}]+")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 Floats = NDArray[np.float32]
@@ -105,7 +102,7 @@ def auroc(scores: NDArray[np.float64], wanted: NDArray[np.bool_]) -> float:
 
 def _features(text: str) -> tuple[NDArray[np.int64], Floats]:
     """The buckets of a text, each once, and their values, of length 1 together."""
-    words = np.fromiter(map(_hashes.__getitem__, _WORD.findall(text[:SAMPLE].lower())), dtype=np.uint64)
+    words = word_hashes(text[:SAMPLE])
     pairs = (words[:-1] * _MIX + words[1:]) * _MIX
     buckets, counts = np.unique((np.concatenate([words, pairs]) >> np.uint64(64 - 18)).astype(np.int64), return_counts=True)
     values = 1 + np.log(counts)
@@ -132,16 +129,3 @@ def _fit(features: Sequence[tuple[NDArray[np.int64], Floats]], labels: NDArray[n
 
 def _sigmoid(margins: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-np.clip(margins, -50, 50))))
-
-
-class _WordHashes(dict[str, int]):
-    """64-bit BLAKE2 hashes of words, made once each: the same on every machine, unlike Python's own."""
-
-    def __missing__(self, word: str) -> int:
-        value = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-        if len(self) < 1 << 20:
-            self[word] = value
-        return value
-
-
-_hashes = _WordHashes()

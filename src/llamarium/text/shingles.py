@@ -111,6 +111,15 @@ def shingles(texts: Sequence[str]) -> Shingles:
     return Shingles(np.concatenate(hashes), offsets_of(np.concatenate(sizes)))
 
 
+def word_hashes(text: str) -> Hashes:
+    """The hash of each word of a text, in order, by the same rule of what a word is.
+
+    >>> len(word_hashes("LLaMA 是羊驼")), bool((word_hashes("The llama") == word_hashes("the, LLAMA!")).all())
+    (4, True)
+    """
+    return _words_of_one(text)[0]
+
+
 def offsets_of(sizes: Integers) -> Integers:
     """Where each of n parts starts, and where the last ends (n + 1,).
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from llamarium.ground.device import num_threads
 from llamarium.ground.errors import LlamariumError, ResourceError, UsageError
 from llamarium.text import partition
 from llamarium.text.engine import Options
@@ -39,7 +40,7 @@ def run(folder: Path, numbers: Sequence[int], *, sizes: Sequence[int], options: 
     todo = sum(sizes[number] for number in numbers)
     largest = max((sizes[number] for number in numbers), default=0)
     fitting = max(1, options.memory // (BASE + NEEDS * largest))
-    workers = min(options.workers or _cores(), fitting, len(numbers))
+    workers = min(options.workers or num_threads(), fitting, len(numbers))
     if workers < 2 or (todo <= ALONE and not options.workers):
         for number in numbers:
             partition.run(folder, number)
@@ -153,10 +154,6 @@ def work(folder: Path, numbers: Iterator[str], answers: Any) -> None:
 def _error(told: dict[str, Any]) -> LlamariumError:
     kinds = {kind.exit_code: kind for kind in (UsageError, ResourceError)}
     return kinds.get(told["exit_code"], LlamariumError)(told["message"], hint=told["hint"])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
