@@ -164,11 +164,6 @@ def risk_coverage(confidences: Sequence[float], right: Sequence[bool]) -> list[t
     return curve
 
 
-def median(values: Iterable[float]) -> float | None:
-    """The middle one; None of nothing."""
-    return quantile(values, 0.5)
-
-
 def quantile(values: Iterable[float], share: float) -> float | None:
     """The value below which `share` of them lie, between neighbours by their distance; None of nothing.
 

@@ -26,7 +26,6 @@ from typing import Any, TypeVar, cast
 from llamarium.apps.ask.answer import Answer, Citation, ask
 from llamarium.apps.ask.index import Found, Index, build_in_memory
 from llamarium.apps.ask.phrase import phrase, phrased_answer
-from llamarium.apps.ask.words import Question
 from llamarium.ground.errors import BadFileError, ExistsError, LlamariumError, MissingExtraError, NotFoundError, ResourceError, UsageError
 from llamarium.server.refusal import RefusedError
 
@@ -223,19 +222,11 @@ class _Chosen:
     def __init__(self, index: Index, paths: Collection[str]) -> None:
         self._index, self._paths = index, paths
 
-    def search(self, question: Question, *, limit: int = 30) -> list[Found]:
-        """As `Index.search`."""
-        return self._enough(lambda wanted: self._index.search(question, limit=wanted), limit)
-
     def rank(self, weights: Mapping[str, float], *, limit: int = 30) -> list[Found]:
-        """As `Index.rank`."""
-        return self._enough(lambda wanted: self._index.rank(weights, limit=wanted), limit)
-
-    def _enough(self, find: Callable[[int], list[Found]], limit: int) -> list[Found]:
-        """Passages of the chosen documents; more and more are looked for until enough of them are among those."""
+        """As `Index.rank`, of the chosen documents; more and more passages are looked for until enough of these are among them."""
         wanted = limit
         while True:
-            found = find(wanted)
+            found = self._index.rank(weights, limit=wanted)
             chosen = [passage for passage in found if passage.path in self._paths]
             if len(chosen) >= limit or len(found) < wanted:
                 return chosen[:limit]

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from llamarium.text.shingles import offsets_of
 
-REASON = "duplicate_exact"
 SHORTEST_PARAGRAPH = 200  # code points
 
 _SPACES = "".join(code for code in map(chr, range(0x3001)) if code.isspace() and code != " ")  # U+3000 is the last there is

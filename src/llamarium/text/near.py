@@ -31,7 +31,6 @@ from llamarium.ground import progress
 from llamarium.text.minhash import BANDS, band_keys
 from llamarium.text.shingles import Hashes, Integers, Shingles, offsets_of, shingles
 
-REASON = "duplicate_near"
 THRESHOLD = 0.8
 SHORT_RUN = 8
 NEIGHBOURS = 4

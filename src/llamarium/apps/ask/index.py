@@ -166,14 +166,10 @@ class Index:
             found = self.passages(ranks)
         return sorted(found, key=lambda passage: (-passage.rank, passage.path, passage.start))[:limit]
 
-    def num_passages_with(self, term: str, *, beginning: bool = False) -> int:
-        """How many passages have `term`, or, roughly, one that begins with it."""
+    def num_passages_with(self, term: str) -> int:
+        """How many passages have `term`."""
         with self.one_state():
-            if not beginning:
-                return len(self._postings(term).passages)
-            statement = "SELECT coalesce(sum(length(passages) / 5), 0) FROM postings WHERE segment = ? AND term BETWEEN ? AND ?"
-            num = sum(self._count(statement, (segment, term, term + "\U0010ffff")) for segment in self._segments)
-            return min(num, self.num_passages)
+            return len(self._postings(term).passages)
 
     def documents(self) -> list[Held]:
         """All documents, in the order of their paths."""

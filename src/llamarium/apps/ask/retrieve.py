@@ -219,7 +219,7 @@ def _tells_apart(ranking: Sequence[Found]) -> bool:
 
 
 def _share_held(index: Searches, weights: Weights, passage: Found) -> float:
-    held = terms_of(f"{passage.title}\n{passage.heading}\n{index.text(passage.document)[passage.body : passage.end]}")
+    held = _terms(index, passage)
     return sum(weight * weights.credit(wanted, held) for wanted, weight in weights.rarity.items()) / weights.total
 
 

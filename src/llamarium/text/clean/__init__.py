@@ -128,21 +128,19 @@ class Cleaner:
 _C4 = "C4: Raffel et al. 2020, section 2.2"
 _GOPHER = "Gopher: Rae et al. 2021, appendix A1.1"
 _ITS_CHINESE = "; Chinese figures of ours"
-_READ_AGAIN = "text decoded with the wrong table read again with the right one"
+_MOJIBAKE = Cleaner(
+    "mojibake", mojibake, changes="text decoded with the wrong table read again with the right one", source="ftfy; GB18030 of ours"
+)
 
 CLEANERS = (
     # Before what cannot be seen goes: half of a misread character cannot be seen either.
-    Cleaner(
-        "mojibake", mojibake, changes="text decoded with the wrong table read again with the right one", source="ftfy; GB18030 of ours"
-    ),
+    _MOJIBAKE,
     Cleaner("garbled", garbled, drops="more than a tenth control, replacement or private-use characters", odd=True),
     # Before the form: what stood between a letter and its accent is gone then.
     Cleaner("controls", controls, changes="control, zero-width or direction characters removed, line ends made plain", odd=True),
     Cleaner("full_width", full_width, changes="full-width letters and digits among Latin text made plain", odd=True),
     Cleaner("unicode_form", unicode_form, changes="composed into Unicode's form NFC", source="UAX #15", odd=True),
-    Cleaner(
-        "mojibake", mojibake, changes="text decoded with the wrong table read again with the right one", source="ftfy; GB18030 of ours"
-    ),
+    _MOJIBAKE,
     Cleaner("simplified", simplified, changes="traditional Chinese characters made simplified", source="OpenCC, t2s", when="simplified"),
     Cleaner("page_marks", page_marks, changes="page numbers, and the headers and footers beside them, removed"),
     Cleaner("citation_marks", citation_marks, changes="marks such as [1] and [citation needed] removed", source=_C4, when="web"),
