@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from llamarium.apps.ask.answer import ask
 from llamarium.apps.ask.index import build, build_in_memory, open_index
+from llamarium.checkpoint import huggingface
 from llamarium.engine.language_model import LanguageModel
 from llamarium.ground.errors import BadFileError, UsageError
+from llamarium.models import bert
 from llamarium.server import library as module
 from llamarium.server.library import Library, check_name
 from llamarium.text.document import read
+from llamarium.tokens.tokenizer import Tokenizer
 
 Start = Callable[..., Any]
 BARN = "Where does a llama sleep?"
@@ -68,6 +77,25 @@ def test_a_chosen_document_is_found_behind_many_better_ones(serving: Start, echo
     )
     told = serving(echo, docs=tmp_path).post("/ask", {"question": "Where does the llama sleep?", "documents": ["last.txt"]}).json()
     assert [citation["document"] for citation in told["citations"]] == ["last.txt"]
+
+
+def test_vectors_of_the_index_are_asked_too(docs: Path, tmp_path: Path) -> None:
+    model, out = tmp_path / "encoder", tmp_path / "index"
+    torch.manual_seed(0)
+    words = Backend(WordLevel({"[UNK]": 0, "[END]": 1, "llama": 2, "sleep": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.add_special_tokens(["[END]", "[UNK]"])
+    tokenizer = Tokenizer(words.to_str(), {"eos_token": "[END]", "unk_token": "[UNK]"})
+    huggingface.save_folder(model, bert.Model(replace(bert.TINY, vocab_size=4)), tokenizer)
+    build([docs], out, vectors=str(model)).close()
+    library = Library(lambda: open_index(out))
+    try:
+        assert asyncio.run(library.ask(BARN, documents=["llamas.txt"])).found
+    finally:
+        library.close()
+    (model / "config.json").write_text((model / "config.json").read_text() + " ")
+    with pytest.raises(BadFileError, match="not the"):
+        Library(lambda: open_index(out))
 
 
 def test_documents_are_listed_and_their_text_is_what_offsets_count_in(serving: Start, echo: LanguageModel, docs: Path) -> None:

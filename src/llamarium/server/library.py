@@ -17,15 +17,16 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from llamarium.apps.ask.answer import Answer, Citation, ask
-from llamarium.apps.ask.index import Found, Index, build_in_memory
+from llamarium.apps.ask.index import Index, build_in_memory
 from llamarium.apps.ask.phrase import phrase, phrased_answer
+from llamarium.apps.ask.retrieve import SearchesVectors
 from llamarium.ground.errors import BadFileError, ExistsError, LlamariumError, MissingExtraError, NotFoundError, ResourceError, UsageError
 from llamarium.server.refusal import RefusedError
 
@@ -56,6 +57,7 @@ class Library:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
         self._waiting = 0
         self._given: Index | None = None
+        self._vectors: SearchesVectors | None = None
         self._dropped: Index | None = None
         self._known: dict[str, tuple[Index, int, Listed]] = {}
         self._folder: Path | None = None
@@ -103,6 +105,10 @@ class Library:
 
     def _open(self, open_index: Callable[[], Index]) -> None:
         self._given = open_index()
+        if self._given.recorded_vectors() is not None:
+            from llamarium.apps.ask.vectors import open_vectors
+
+            self._vectors = open_vectors(self._given)
         self._note()
 
     def _note(self) -> None:
@@ -168,10 +174,20 @@ class Library:
         chosen = list(self._known) if documents is None else list(dict.fromkeys(documents))
         if not chosen:
             raise UsageError("There is no document to ask.", hint="Drop files in, or start the server with --index or --docs.")
-        by_index: dict[Index, set[str]] = {}
+        by_index: dict[Index, set[int]] = {}
         for document in chosen:
-            by_index.setdefault(self._find(document)[0], set()).add(document)
-        answers = [ask(_chosen(index, paths), question, k=MOST_QUOTES) for index, paths in by_index.items()]
+            index, number, _ = self._find(document)
+            by_index.setdefault(index, set()).add(number)
+        answers = [
+            ask(
+                index,
+                question,
+                k=MOST_QUOTES,
+                vectors=self._vectors if index is self._given else None,
+                documents=None if len(numbers) == index.num_documents else numbers,
+            )
+            for index, numbers in by_index.items()
+        ]
         return _together(answers, seconds=time.perf_counter() - begin)
 
 
@@ -214,30 +230,6 @@ def _together(answers: Sequence[Answer], *, seconds: float) -> Answer:
         dropped=tuple(path for answer in answers for path in answer.dropped),
         seconds=seconds,
     )
-
-
-class _Chosen:
-    """An index of which only some documents are searched. How rare a word is, all of them tell."""
-
-    def __init__(self, index: Index, paths: Collection[str]) -> None:
-        self._index, self._paths = index, paths
-
-    def rank(self, weights: Mapping[str, float], *, limit: int = 30) -> list[Found]:
-        """As `Index.rank`, of the chosen documents; more and more passages are looked for until enough of these are among them."""
-        wanted = limit
-        while True:
-            found = self._index.rank(weights, limit=wanted)
-            chosen = [passage for passage in found if passage.path in self._paths]
-            if len(chosen) >= limit or len(found) < wanted:
-                return chosen[:limit]
-            wanted *= 8
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._index, name)
-
-
-def _chosen(index: Index, paths: Collection[str]) -> Index:
-    return index if len(paths) == index.num_documents else cast("Index", _Chosen(index, paths))
 
 
 def _of_one_file(error: LlamariumError, document: str) -> LlamariumError:

@@ -398,3 +398,14 @@ def test_weights_decide(docs: Path) -> None:
         assert [found.path for found in index.rank({"llama": 1.0, "模型": 5.0})] == ["more/模型.txt", "llamas.md"]
         assert [found.path for found in index.rank({"llama": 5.0, "模型": 1.0})] == ["llamas.md", "more/模型.txt"]
         assert [(held.path, held.characters) for held in index.documents()] == [("llamas.md", 58), ("more/模型.txt", 17)]
+
+
+def test_only_the_documents_asked_are_ranked_and_all_tell_how_rare_a_word_is(docs: Path) -> None:
+    with build_in_memory([docs]) as index:
+        numbers = {held.path: held.number for held in index.documents()}
+        both = {found.path: found.rank for found in index.rank({"llama": 1.0, "模型": 5.0})}
+        for path, number in numbers.items():
+            [found] = index.rank({"llama": 1.0, "模型": 5.0}, documents=[number])
+            assert (found.path, found.rank) == (path, pytest.approx(both[path]))
+        assert index.rank({"llama": 1.0}, documents=[numbers["more/模型.txt"]]) == []
+        assert index.rank({"llama": 1.0}, documents=[]) == []

@@ -92,6 +92,23 @@ def test_frequent_terms_are_looked_up_for_the_leading_only(monkeypatch: pytest.M
     assert np.allclose(quick[quick > 0], full[quick > 0])
 
 
+def test_among_some_passages_scores_are_those_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [Counter({"common": 1 + number % 3, "often": 1} | ({"rare": 1} if number % 10 == 0 else {})) for number in range(1000)]
+    found = put_in(texts)
+    bm25 = Bm25(np.arange(1, 1001, dtype=np.uint32), np.array([counts.total() for counts in texts], np.float32))
+    wanted = [(found[term], 1.0) for term in ("common", "often", "rare")]
+    full = bm25.scores(wanted)
+    some = bm25.marked(np.arange(2, 1001, 3, dtype=np.uint32))
+    assert np.array_equal(bm25.scores(wanted, among=some), np.where(some, full, 0))
+    monkeypatch.setattr(module, "ENOUGH", 50)
+    monkeypatch.setattr(module, "LEADING", 20)
+    for chosen in (some, bm25.marked(np.array([3, 7], np.uint32)), bm25.marked(np.array([], np.uint32))):
+        quick = bm25.scores(wanted, among=chosen)
+        assert np.allclose(quick[quick > 0], full[quick > 0])
+        assert not quick[~chosen].any()
+        assert np.array_equal(best(quick, 10), best(np.where(chosen, full, 0), 10))
+
+
 @given(st.lists(st.integers(0, 5), min_size=1), st.integers(1, 10))
 def test_best(values: list[int], limit: int) -> None:
     found = best(np.array(values, np.float32), limit)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,8 +89,8 @@ class Near:
         everything = {passage.path: passage for passage in by_words(index, EVERYTHING, weigh(index, EVERYTHING))}
         self.found = [replace(everything[path], rank=cosine) for path, cosine in cosines.items()]
 
-    def nearest(self, question: str, *, limit: int) -> list[Found]:
-        return self.found[:limit]
+    def nearest(self, question: str, *, limit: int, documents: Collection[int] | None = None) -> list[Found]:
+        return [passage for passage in self.found if documents is None or passage.document in documents][:limit]
 
 
 def test_vectors_decide_where_words_find_little(index: Index) -> None:

@@ -193,6 +193,17 @@ def test_a_model_of_ones_own(family: Any, kind: str, docs: Path, tmp_path: Path)
             open_vectors(index)
 
 
+def test_only_the_documents_asked_are_compared(out: Path) -> None:
+    add_vectors(out, Letters())
+    with open_index(out) as index:
+        numbers = {held.path: held.number for held in index.documents()}
+        vectors = Vectors(index, Letters())
+        everything = vectors.nearest("a humming mammal", limit=10)
+        some = vectors.nearest("a humming mammal", limit=10, documents=[numbers["goat.txt"], numbers["camel.txt"]])
+        assert some == [passage for passage in everything if passage.path != "llama.txt"]
+        assert vectors.nearest("a humming mammal", limit=10, documents=[]) == []
+
+
 def test_a_name_that_is_no_model() -> None:
     with pytest.raises(NotFoundError):
         open_encoder("no-such-model")

@@ -18,7 +18,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 from llamarium.apps.ask import threshold
@@ -127,10 +127,11 @@ def ask(
     synonyms: Synonyms | None = None,
     vectors: SearchesVectors | None = None,
     judge: Judges | None = None,
+    documents: Collection[int] | None = None,
 ) -> Answer:
     """Answer `question` with at most `k` quotes, the best first. `UsageError` if there is no question in it.
 
-    `synonyms`: other words for what is asked, else the built-in ones; `vectors` and `judge` see `retrieve`.
+    `synonyms`: other words for what is asked, else the built-in ones; `vectors`, `judge` and `documents` see `retrieve`.
     """
     begin = time.perf_counter()
     question = question[:LONGEST_QUESTION]
@@ -139,7 +140,7 @@ def ask(
         raise UsageError("The question is empty." if not question.strip() else "The question has no words in it.")
     asked = (synonyms or built_in()).expand(asked, question)
     weights = weigh(index, asked)
-    passages = retrieve(index, asked, question, weights=weights, vectors=vectors, judge=judge)[:NUM_PASSAGES]
+    passages = retrieve(index, asked, question, weights=weights, vectors=vectors, judge=judge, documents=documents)[:NUM_PASSAGES]
     texts = {document: index.text(document) for document in dict.fromkeys(passage.document for passage in passages)}
     weighed = weigh_sentences(passages, texts, question, weights)
     confidence = threshold.confidence(signs_of(weighed, passages, texts, weights)) if weighed else 0.0

@@ -11,7 +11,7 @@ import bisect
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,16 +155,23 @@ class Index:
         """The passages with the best BM25 rank for any of the question's terms, best first."""
         return self.rank(dict.fromkeys(question.terms, 1.0), limit=limit)
 
-    def rank(self, weights: Mapping[str, float], *, limit: int = 30) -> list[Found]:
-        """The passages with the best BM25 rank, each term counting by its weight, best first.
+    def rank(self, weights: Mapping[str, float], *, limit: int = 30, documents: Collection[int] | None = None) -> list[Found]:
+        """The passages with the best BM25 rank, each term counting by its weight, best first; only those of `documents`, if given.
 
         Equal ones come in the order of their paths and places, so that the way an index came to be makes no difference.
         """
         with self.one_state():
-            scores = self._bm25.scores([(self._postings(term), weight) for term, weight in list(weights.items())[:MOST_TERMS]])
+            wanted = [(self._postings(term), weight) for term, weight in list(weights.items())[:MOST_TERMS]]
+            scores = self._bm25.scores(wanted, among=None if documents is None else self._bm25.marked(self.numbers_of(documents)))
             ranks = {number: float(scores[number]) for number in best(scores, limit)[: limit + MOST_EQUAL].tolist()}
             found = self.passages(ranks)
         return sorted(found, key=lambda passage: (-passage.rank, passage.path, passage.start))[:limit]
+
+    def numbers_of(self, documents: Collection[int]) -> NDArray[np.uint32]:
+        """The numbers of the passages of these documents."""
+        of = "SELECT p.id FROM json_each(?) AS j JOIN passages AS p ON p.document = j.value"
+        numbers = np.array([number for (number,) in self._rows(of, (json.dumps(list(documents)),))], dtype=np.int64)
+        return numbers[np.isin(numbers, self.numbers)].astype(np.uint32)
 
     def num_passages_with(self, term: str) -> int:
         """How many passages have `term`."""

@@ -108,28 +108,40 @@ class Bm25:
         """The postings in passages that are there."""
         return postings.of(self._present)
 
-    def scores(self, wanted: Iterable[tuple[Postings, float]]) -> NDArray[np.float32]:
-        """The score of every passage number for terms with weights: float32 (P,). Of each, `present` postings."""
+    def marked(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """Which passage numbers are in `numbers`: bool (P,)."""
+        found = np.zeros(len(self._penalty), dtype=bool)
+        found[numbers] = True
+        return found
+
+    def scores(self, wanted: Iterable[tuple[Postings, float]], *, among: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """The score of every passage number for terms with weights: float32 (P,). Of each, `present` postings.
+
+        `among`: the only passages that are looked at, bool (P,); how rare a term is, all of them tell.
+        """
         scores = np.zeros(len(self._penalty), dtype=np.float32)
         leading: Numbers | None = None
         added = 0
         for postings, weight in sorted(wanted, key=lambda pair: len(pair[0].passages)):  # stable: equal ones as they were given
             num = len(postings.passages)
             rarity = weight * np.log(1 + (self.num_passages - num + 0.5) / (num + 0.5))
+            if among is not None:
+                postings = postings.of(among)
+                num = len(postings.passages)
             if leading is None and added + num > ENOUGH and np.count_nonzero(scores) >= LEADING:
                 leading = _largest(scores, LEADING)
             if leading is None:
                 scores[postings.passages] += self._worth(postings, rarity)
                 added += num
-            else:
+            elif num:
                 places = np.minimum(np.searchsorted(postings.passages, leading), num - 1)
                 places = places[postings.passages[places] == leading]
                 found = Postings(postings.passages[places], postings.counts[places])
                 scores[found.passages] += self._worth(found, rarity)
         if leading is not None:
-            among = np.zeros(len(scores), dtype=bool)
-            among[leading] = True
-            scores[~among] = 0  # they were not given all they have
+            others = np.ones(len(scores), dtype=bool)
+            others[leading] = False
+            scores[others] = 0  # they were not given all they have
         return scores
 
     def _worth(self, postings: Postings, rarity: float) -> NDArray[np.float32]:

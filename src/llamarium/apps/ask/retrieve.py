@@ -12,7 +12,7 @@ lacks the word of the question: a synonym never outranks the word itself. Rankin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -46,8 +46,8 @@ class Searches(Protocol):
     def num_passages(self) -> int:
         """How many there are."""
 
-    def rank(self, weights: Mapping[str, float], *, limit: int) -> list[Found]:
-        """The passages with the best BM25 rank, each term counting by its weight, best first."""
+    def rank(self, weights: Mapping[str, float], *, limit: int, documents: Collection[int] | None = None) -> list[Found]:
+        """The passages with the best BM25 rank, each term counting by its weight, best first; of `documents` alone, if given."""
 
     def num_passages_with(self, term: str) -> int:
         """How many have `term`."""
@@ -59,7 +59,7 @@ class Searches(Protocol):
 class SearchesVectors(Protocol):
     """What finds passages by the meaning of a question as a whole."""
 
-    def nearest(self, question: str, *, limit: int) -> list[Found]:
+    def nearest(self, question: str, *, limit: int, documents: Collection[int] | None = None) -> list[Found]:
         """The passages whose vectors are nearest, nearest first; `rank` is the cosine."""
 
 
@@ -140,9 +140,11 @@ def weigh(index: Searches, asked: Question) -> Weights:
     return Weights({wanted: weights[wanted] for wanted in rarest}, others, terms, gains)
 
 
-def by_words(index: Searches, asked: Question, weights: Weights, *, limit: int = NUM_BY_WORDS) -> list[Found]:
+def by_words(
+    index: Searches, asked: Question, weights: Weights, *, limit: int = NUM_BY_WORDS, documents: Collection[int] | None = None
+) -> list[Found]:
     """Passages by BM25, where a passage that lacks a word and has another for it is given a share of what the word would count."""
-    found = index.rank(weights.terms, limit=max(limit, NUM_BY_WORDS))
+    found = index.rank(weights.terms, limit=max(limit, NUM_BY_WORDS), documents=documents)
     if not weights.others:
         return found[:limit]
     wider = dict(weights.terms)
@@ -150,7 +152,8 @@ def by_words(index: Searches, asked: Question, weights: Weights, *, limit: int =
         wider.update((term, OTHERS_SHARE) for term in key if term not in wider)
     known = {_place(passage) for passage in found}
     lowest = found[-1].rank if len(found) == max(limit, NUM_BY_WORDS) else 0.0
-    more = [replace(passage, rank=lowest) for passage in index.rank(wider, limit=NUM_BY_OTHERS) if _place(passage) not in known]
+    wider_found = index.rank(wider, limit=NUM_BY_OTHERS, documents=documents)
+    more = [replace(passage, rank=lowest) for passage in wider_found if _place(passage) not in known]
     held = [_terms(index, passage) for passage in found + more]
     # The less of a question the documents have in its own words, the more other words are worth.
     own = max((_own_share(weights, terms) for terms in held[:NUM_SURE]), default=0.0)
@@ -196,12 +199,16 @@ def retrieve(
     vectors: SearchesVectors | None = None,
     judge: Judges | None = None,
     limit: int = NUM_BY_WORDS,
+    documents: Collection[int] | None = None,
 ) -> list[Found]:
-    """The passages for `question`, likeliest first; `rank` is BM25's where words alone rank, else the fused one (more is better)."""
+    """The passages for `question`, likeliest first; `rank` is BM25's where words alone rank, else the fused one (more is better).
+
+    `documents`: the numbers of the only ones that are searched; how rare a word is, all of them tell.
+    """
     weights = weights or weigh(index, asked)
-    found = by_words(index, asked, weights, limit=limit)
+    found = by_words(index, asked, weights, limit=limit, documents=documents)
     if vectors is not None:
-        by_meaning = vectors.nearest(question, limit=limit)
+        by_meaning = vectors.nearest(question, limit=limit, documents=documents)
         held = _share_held(index, weights, found[0]) if found else 0.0
         if held < HELD_IS_ENOUGH and _tells_apart(by_meaning):
             found = _fused([(found, held), (by_meaning, VECTORS_WEIGHT * (1 - held / HELD_IS_ENOUGH))])[:limit]

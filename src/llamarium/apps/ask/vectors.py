@@ -9,6 +9,8 @@ The vectors are read once and compared exactly: one product of a matrix and a ve
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +39,8 @@ class Vectors:
         self._vectors_ND: Array = np.empty((0, 0), np.float32)
         self._mean_D: Array = np.empty(0, np.float32)
 
-    def nearest(self, question: str, *, limit: int = 30) -> list[Found]:
-        """The passages whose vectors are nearest to the question's, nearest first; `rank` is the cosine."""
+    def nearest(self, question: str, *, limit: int = 30, documents: Collection[int] | None = None) -> list[Found]:
+        """The passages whose vectors are nearest to the question's, nearest first; `rank` is the cosine. Only of `documents`, if given."""
         asked_D = unit(self._encoder.encode([question]))[0]
         with self._index.one_state():
             self._load()
@@ -49,7 +51,10 @@ class Vectors:
             if self._encoder.kind == "llama":
                 asked_D = unit((asked_D - self._mean_D)[None])[0]
             cosines_N = self._vectors_ND @ asked_D
+            if documents is not None:
+                cosines_N[~np.isin(self._numbers, self._index.numbers_of(documents))] = -np.inf
             order = np.argpartition(-cosines_N, min(limit, len(cosines_N)) - 1)[:limit]
+            order = order[np.isfinite(cosines_N[order])]
             found = self._index.passages({int(self._numbers[place]): float(cosines_N[place]) for place in order})
         return sorted(found, key=lambda passage: (-passage.rank, passage.path, passage.start))
 
