@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llamarium.apps.ask import gloss
 from llamarium.ground.errors import NetworkError, UsageError
 from llamarium.ground.files import sha256
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Kind = Literal["encoder", "llama", "openai"]
 Array = NDArray[np.float32]
 
+COMMON_CHARACTERS = "这们说还没吗呢么对过时会为来个"  # neither traditional nor Japanese writing has most of them
 MOST_TOKENS = 256  # of a passage that a language model reads
 BATCH_TOKENS = 4096
 TIMEOUT = 60.0  # seconds for an answer of an address
@@ -74,7 +76,9 @@ def open_encoder(name: str, *, embeddings: str | None = None) -> Encoder:
     path = resolve(name).path
     loaded = SentenceEncoder.load(name)
     if loaded.model.KIND == "encoder":
-        return _Sentences(name, _files_sha256(path), loaded)
+        sentences = _Sentences(name, _files_sha256(path), loaded)
+        dictionary = None if reads_chinese(loaded.tokenizer) else gloss.installed()
+        return sentences if dictionary is None else _Glossed(sentences, dictionary)
     if loaded.model.KIND == "decoder" and isinstance(loaded.model, Network):
         return _States(name, _files_sha256(path), loaded.model, loaded.tokenizer)
     raise UsageError(f"{name} gives no vectors of texts.", hint="`llamarium pull all-minilm-l6-v2` fetches a model that does.")
@@ -99,6 +103,32 @@ class _Sentences:
 
     def encode(self, texts: Sequence[str]) -> Array:
         return self.encoder.vectors(texts)
+
+
+@dataclass(frozen=True)
+class _Glossed:
+    """An encoder that cannot read Chinese, and the dictionary that it reads it by."""
+
+    encoder: _Sentences
+    dictionary: gloss.Dictionary
+    kind: Kind = "encoder"
+
+    @property
+    def name(self) -> str:
+        return self.encoder.name
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(f"{self.encoder.sha256} {self.dictionary.sha256}".encode()).hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        return self.encoder.encode([self.dictionary.gloss(text) for text in texts])
+
+
+def reads_chinese(tokenizer: Tokenizer) -> bool:
+    """Whether common simplified characters are pieces of a vocabulary, and not unknown or taken apart into bytes."""
+    ids = tokenizer.encode(COMMON_CHARACTERS)
+    return len(ids) <= 1.5 * len(COMMON_CHARACTERS) and ids.count(tokenizer.special("unk_token") or -1) < len(ids) / 2
 
 
 @dataclass(frozen=True)
