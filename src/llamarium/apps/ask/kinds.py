@@ -605,7 +605,7 @@ REFUSING_ENGLISH = "forbid forbidden ban banned prohibit refuse refused decline 
 # What a unit is worth in the smallest of its line.
 UNITS = """
 second 1 seconds 1 minute 60 hour 3600 hours 3600 day 86400 week 604800 fortnight 1209600 秒 1 分钟 60 分 60 小时 3600 钟头 3600 天 86400 日 86400 周 604800 星期 604800
-month 1 year 12 月 1 个月 1 年 12 季度 3
+month 1 year 12 decade 120 century 1200 月 1 个月 1 年 12 季度 3 世纪 1200
 millimetre 1 millimeter 1 mm 1 centimetre 10 centimeter 10 cm 10 metre 1000 meter 1000 m 1000 kilometre 1000000 kilometer 1000000 km 1000000 毫米 1 厘米 10 公分 10 米 1000 公尺 1000 公里 1000000 千米 1000000
 gram 1 g 1 kilogram 1000 kilo 1000 kg 1000 ton 1000000 tonne 1000000 克 1 公斤 1000 千克 1000 斤 500 吨 1000000
 """
@@ -619,8 +619,17 @@ TITLES_ENGLISH = "mr mrs ms dr prof professor"
 SURNAMES = (
     "赵孙李吴郑冯陈褚卫蒋沈韩杨朱秦尤吕孔曹严魏陶姜戚邹窦章苏潘葛范彭郎鲁韦俞袁柳鲍唐薛贺倪滕殷罗毕郝邬顾孟穆萧尹姚邵汪祁狄戴宋庞纪舒屈"
     "项董梁杜阮闵贾颜郭刁徐邱骆蔡樊胡霍虞卢裘缪邓崔龚邢裴陆翁荀甄靳侯仲栾甘厉刘詹黎赖卓蔺屠乔胥翟谭姬冉尚温晏柴瞿阎茹艾廖庾暨耿匡寇阙欧聂晁"
-    "敖辛阚简饶曾鞠蒯荆竺嵇"
+    "敖辛阚饶曾佟楚岑柏鞠蒯荆竺嵇"
 )
+
+# Words that begin as names do.
+NO_NAMES = (
+    "颜色 颜料 顾客 顾问 顾及 项目 卫生 卫星 毕业 毕竟 严格 严重 严肃 严密 严寒 董事 杨树 柳树 陶瓷 陶器 陶土 姜片 姜汤 姜丝 章程 韩国 杜绝 骆驼 鲁莽 "
+    "尤其 尤为 汪洋 宋体 宋代 宋朝 唐代 唐朝 苏打 苏醒 葛根 范围 范例 鲍鱼 贺卡 殷勤 罗盘 罗列 罗纹 萧条 纪念 纪律 纪录 舒适 舒服 屈服 温度 温暖 温和 温泉 温水 "
+    "柴火 柴油 艾草 乔木 欧洲 刁难 徐徐 陆地 陆续 仲裁 厉害 黎明 卓越 屠宰 尚未 尚且 辛苦 曾经 曾孙 曾任 鞠躬 荆棘 柏树 李子 曹操 彭湃 朱红 孟夏 饶恕 屠杀 童年"
+)
+
+LONG_SURNAMES = frozenset("欧阳 司马 上官 诸葛 慕容 夏侯 皇甫 公孙 令狐 长孙 宇文 尉迟 司徒 司空 端木 东方 独孤 南宫".split())
 
 # Characters that bind words, and count for nothing by themselves.
 WEAK_CHINESE = (

@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -86,10 +86,12 @@ def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: flo
     >>> verify("豆浆要煮到九十八度。", "豆浆煮到 98 度。").accepted, verify("老豆腐用盐卤点浆。", "老豆腐不用盐卤点浆。").accepted
     (True, False)
     """
-    said = _tokens(sentence[:LONGEST])
+    sentence, passage, context = (folded_characters(text[:LONGEST]) for text in (sentence, passage, context))
+    persons = _persons(sentence, passage + "\n" + context)
+    said = _tokens(sentence, persons)
     if all(token.weak for token in said):
         return Verdict(False, (("empty", sentence.strip()),))
-    pair = _Pair(said, _tokens(passage[:LONGEST]), _tokens(context[:LONGEST]))
+    pair = _Pair(said, _tokens(passage, persons), _tokens(context, persons))
     reasons = [*pair.wrong_facts(), *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
     return Verdict(not reasons, tuple(dict.fromkeys(reasons)))
 
@@ -130,7 +132,16 @@ class _Pair:
 
     def _converted(self, place: int) -> bool:
         """Whether the passage has the same amount in another unit: two days, 48 hours."""
-        return not _amounts(self.said, place).isdisjoint(amount for i in range(len(self.told)) for amount in _amounts(self.told, i))
+        told = {(amount.of, amount.value) for amount in self._told_amounts}
+        return any((amount.of, amount.value) in told for amount in self._said_amounts if amount.first <= place < amount.last)
+
+    @functools.cached_property
+    def _said_amounts(self) -> list[_Amount]:
+        return list(_amounts(self.said))
+
+    @functools.cached_property
+    def _told_amounts(self) -> list[_Amount]:
+        return list(_amounts(self.told))
 
     @functools.cached_property
     def _unsaid(self) -> list[_Token]:
@@ -270,13 +281,54 @@ class _Pair:
         return any(_alike(own, there) is not False for own in ours for there in theirs), max(beside_ours, beside_theirs)
 
 
-def _amounts(tokens: Sequence[_Token], place: int) -> set[tuple[int, float]]:
-    """What a number and the unit behind it are worth: (what is measured, how much in its smallest unit)."""
-    if tokens[place].sort != "number":
-        return set()
-    behind = [token.key for token in tokens[place + 1 : place + 3]]
-    unit = next((key for key in (behind[:1] if behind[:1] != ["个"] else behind[1:]) if key in _known().units), None)
-    return set() if unit is None else {(line, float(tokens[place].key[1:]) * worth) for line, worth in [_known().units[unit]]}
+@dataclass(frozen=True)
+class _Amount:
+    """``tokens[first:last]`` is a number with its unit; `of`: what is measured, `value`: how much in its smallest unit."""
+
+    first: int
+    last: int
+    of: int
+    value: float
+
+
+def _amounts(tokens: Sequence[_Token]) -> Iterator[_Amount]:
+    """Two days, half a kilo, an hour and a half, 一个半小时, 两年半, 一米二."""
+    keys = [token.key for token in tokens]
+    for first, token in enumerate(tokens):
+        place = first + 1
+        if token.sort == "number":
+            value = 0.5 if _is_half(token) else float(token.key[1:])
+        elif token.key in ("a", "an"):
+            value = 1.0
+        else:
+            continue
+        if extra := _and_a_half(tokens, place):
+            value, place = value + 0.5, place + extra
+        elif keys[place : place + 1] in (["a"], ["an"], ["个"]):
+            place += 1
+            if place < len(tokens) and _is_half(tokens[place]):
+                value, place = value + 0.5, place + 1
+        unit = _known().units.get(keys[place]) if place < len(tokens) else None
+        if unit is None:
+            continue
+        of, worth = unit
+        place += 1
+        if extra := _and_a_half(tokens, place):
+            value, place = value + 0.5, place + extra
+        elif place < len(tokens) and tokens[place].sort == "number" and tokens[place].written in _DIGITS_BEHIND:
+            value += 0.5 if tokens[place].written == "半" else float(tokens[place].key[1:]) / 10
+            place += 1
+        yield _Amount(first, place, of, round(value * worth, 6))
+
+
+def _is_half(token: _Token) -> bool:
+    return token.sort == "number" and token.written.lower() in ("half", "半", "一半")
+
+
+def _and_a_half(tokens: Sequence[_Token], place: int) -> int:
+    """How many tokens of "and a half" stand there."""
+    said = [token.key for token in tokens[place : place + 2]] == ["and", "a"]
+    return 3 if said and place + 2 < len(tokens) and _is_half(tokens[place + 2]) else 0
 
 
 def _scopes(clause: Sequence[_Token], sentence: Sequence[_Token]) -> list[Sequence[_Token]]:
@@ -348,13 +400,59 @@ _PIECE = re.compile(
 )
 _AN_ARTICLE = re.compile(r"(?:A|I)\s+[a-z]")
 _MONEY = {"£": "pound", "€": "euro", "$": "dollar", "¥": "yuan", "%": "percent"}
+_DIGITS_BEHIND = tuple("半一二三四五六七八九")  # a unit: 一米二
+_ALL_DENSE = re.compile(f"[{_DENSE}]+")
+_PARTICLES = frozenset("的了是在和与或及也都就将把被对从向到由以为于")  # of all that is weak, what no given name ends in
+_NO_NAMES = frozenset(kinds.NO_NAMES.split())
 _TURNS = frozenset(kinds.TURNS.split())
 _LONGEST_KNOWN = 5
 _TITLES = frozenset(kinds.TITLES_ENGLISH.split())
 
 
-def _tokens(text: str) -> list[_Token]:
-    text = folded_characters(text)
+def _persons(sentence: str, passage: str) -> frozenset[str]:
+    """Names of Chinese persons in the passage, and those that the sentence has of them, or instead of them."""
+    told, said = set(_chinese_names(passage)), set(_chinese_names(sentence))
+    told, said = _told_apart(told, said, sentence), _told_apart(said, told, passage)
+    surnames = {name[: _surname(name)] for name in told}
+    return frozenset(told | {name for name in said if name in passage or name[: _surname(name)] in surnames})
+
+
+def _told_apart(names: Set[str], others: Set[str], text: str) -> set[str]:
+    """`names` beside a text with `others`: where that goes on differently behind one character, the next is no part of the name (骆青专攻)."""
+    found = set()
+    for name in names:
+        short = name[:-1]
+        alike = any(other.startswith(short) and len(other) == len(name) for other in others)
+        found.add(short if len(short) > _surname(name) and name not in text and short in text and not alike else name)
+    return found
+
+
+def _chinese_names(text: str) -> Iterator[str]:
+    """A surname and one or two characters, where a word, a particle or the end of a clause follows."""
+    place = 0
+    while place < len(text):
+        size = _surname(text[place : place + 2])
+        # 施师傅 and 毕业 are no names: what is known as a word is none.
+        starts = range(place + (size == 2), place + size + 1)
+        if not size or text[place : place + 2] in _NO_NAMES or any(len(_longest_known(text[i : i + _LONGEST_KNOWN])) > 1 for i in starts):
+            place += 1
+            continue
+        for length in (size + 2, size + 1):
+            name, behind = text[place : place + length], text[place + length : place + length + _LONGEST_KNOWN]
+            whole = len(name) == length and _ALL_DENSE.fullmatch(name) and name[-1] not in _PARTICLES
+            if whole and (not behind or not _ALL_DENSE.match(behind) or behind[0] in _known().weak or len(_longest_known(behind)) > 1):
+                yield name
+                place += length - 1
+                break
+        place += 1
+
+
+def _surname(text: str) -> int:
+    """How many characters of a surname a text begins with."""
+    return 2 if text[:2] in kinds.LONG_SURNAMES else int(text[:1] in kinds.SURNAMES and text != "")
+
+
+def _tokens(text: str, persons: frozenset[str] = frozenset()) -> list[_Token]:
     numbers = {quantity.start: quantity for quantity in quantities(text)}
     found: list[_Token] = []
     clause = sentence = place = 0
@@ -372,8 +470,11 @@ def _tokens(text: str) -> list[_Token]:
         elif match["money"]:
             token, end = _english(_MONEY[match[0]]), match.end()
         elif match["dense"]:
-            limit = min((start for start in numbers if start > place), default=len(text))
-            token = _dense(_longest_known(match[0][: min(limit - place, _LONGEST_KNOWN)]))
+            if name := next((match[0][:size] for size in (4, 3, 2) if match[0][:size] in persons), None):
+                token = _Token(name, name, "name")
+            else:
+                limit = min((start for start in numbers if start > place), default=len(text))
+                token = _dense(_longest_known(match[0][: min(limit - place, _LONGEST_KNOWN)]))
             end = place + len(token.key)
             clause += token.key in _TURNS
         else:
