@@ -3,7 +3,7 @@ from __future__ import annotations
 import doctest
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def test_questions_are_asked_of_an_index(index: Index) -> None:
 
 def test_what_a_way_brings_is_used(index: Index) -> None:
     class Backwards:
-        def nearest(self, question: str, *, limit: int) -> list[Found]:
+        def nearest(self, question: str, *, limit: int, documents: Collection[int] | None = None) -> list[Found]:
             compared.append((question, limit))
             return [Found(2, "oven.md", "", 0, 0, 10, "", 1.0)]
 
@@ -170,7 +170,7 @@ def test_roads(index: Index, tmp_path: Path) -> None:
     faq = read_faq(tmp_path / "docs" / "oven.md")
 
     class Vectors:
-        def nearest(self, question: str, *, limit: int) -> list[Found]:
+        def nearest(self, question: str, *, limit: int, documents: Collection[int] | None = None) -> list[Found]:
             return [Found(1, "animals/llama.md", "", 0, 0, 10, "", 1.0)] if "llama" in question else []
 
     class Judge:

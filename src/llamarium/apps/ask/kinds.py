@@ -629,7 +629,7 @@ NO_NAMES = (
     "柴火 柴油 艾草 乔木 欧洲 刁难 徐徐 陆地 陆续 仲裁 厉害 黎明 卓越 屠宰 尚未 尚且 辛苦 曾经 曾孙 曾任 鞠躬 荆棘 柏树 李子 曹操 彭湃 朱红 孟夏 饶恕 屠杀 童年"
 )
 
-LONG_SURNAMES = frozenset("欧阳 司马 上官 诸葛 慕容 夏侯 皇甫 公孙 令狐 长孙 宇文 尉迟 司徒 司空 端木 东方 独孤 南宫".split())
+LONG_SURNAMES = "欧阳 司马 上官 诸葛 慕容 夏侯 皇甫 公孙 令狐 长孙 宇文 尉迟 司徒 司空 端木 东方 独孤 南宫"
 
 # Characters that bind words, and count for nothing by themselves.
 WEAK_CHINESE = (

@@ -10,7 +10,7 @@ Does not know: files, tables, models.
                  BM25, wider    with synonyms: a rule's knowledge inside a statistic
     learning     vectors        the nearest meaning, by a sentence encoder or the states of a LLaMA
                  likelihood     BM25's first ten by log p(question | passage) of a LLaMA (Ponte and Croft 1998)
-    together     all            BM25, wider, and vectors fused by reciprocal ranks, the first ten judged by the model
+    together     all            BM25, wider, and vectors, the first ten judged by the model
 
 A rule is an answer or nothing, so it ranks one document at most; where it speaks, it should be right.
 """

@@ -403,7 +403,7 @@ _MONEY = {"£": "pound", "€": "euro", "$": "dollar", "¥": "yuan", "%": "perce
 _DIGITS_BEHIND = tuple("半一二三四五六七八九")  # a unit: 一米二
 _ALL_DENSE = re.compile(f"[{_DENSE}]+")
 _PARTICLES = frozenset("的了是在和与或及也都就将把被对从向到由以为于")  # of all that is weak, what no given name ends in
-_NO_NAMES = frozenset(kinds.NO_NAMES.split())
+_NO_NAMES, _LONG_SURNAMES = frozenset(kinds.NO_NAMES.split()), frozenset(kinds.LONG_SURNAMES.split())
 _TURNS = frozenset(kinds.TURNS.split())
 _LONGEST_KNOWN = 5
 _TITLES = frozenset(kinds.TITLES_ENGLISH.split())
@@ -418,7 +418,7 @@ def _persons(sentence: str, passage: str) -> frozenset[str]:
 
 
 def _told_apart(names: Set[str], others: Set[str], text: str) -> set[str]:
-    """`names` beside a text with `others`: where that goes on differently behind one character, the next is no part of the name (骆青专攻)."""
+    """`names` beside a text with `others`: where that goes on in another way, what follows is no part of the name (骆青专攻)."""
     found = set()
     for name in names:
         short = name[:-1]
@@ -449,7 +449,7 @@ def _chinese_names(text: str) -> Iterator[str]:
 
 def _surname(text: str) -> int:
     """How many characters of a surname a text begins with."""
-    return 2 if text[:2] in kinds.LONG_SURNAMES else int(text[:1] in kinds.SURNAMES and text != "")
+    return 2 if text[:2] in _LONG_SURNAMES else int(text[:1] in kinds.SURNAMES and text != "")
 
 
 def _tokens(text: str, persons: frozenset[str] = frozenset()) -> list[_Token]:
