@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from llamarium.apps.ask.quantities import chinese_number, quantities
 from llamarium.apps.ask.verify import verify
 
-SET = Path(__file__).parent / "data" / "verifier.jsonl"
+DATA = Path(__file__).parent / "data"
+SET, SECOND_SET = DATA / "verifier.jsonl", DATA / "second" / "verifier.jsonl"
 
 
-def rows(parity: int | None = None) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in SET.read_text(encoding="utf-8").splitlines()]
+def rows(parity: int | None = None, *, of: Path = SET) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in of.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if parity is None or int(line["id"].rsplit("-", 1)[1]) % 2 == parity]
 
 
@@ -49,6 +50,15 @@ SUPPORTED = [
     ("Members can apply until 3 March.", "Members may apply until 3 March."),
     ("The child may come back to the class 48 hours after the fever.", "The child may come back to the class two days after the fever."),
     ("The oven is heated to 230 degrees for one hour.", "Heat the oven to 230 degrees."),
+    ("Work in half a kilo of strong flour and two eggs.", "Work in 500 grams of strong flour and two eggs."),
+    ("Leave the dough under a cloth for 90 minutes.", "Leave the dough under a cloth for an hour and a half."),
+    ("The loan runs for a year.", "The loan runs for twelve months."),
+    ("每讲90分钟，学费960元。", "每讲一个半小时，学费960元。"),
+    ("身高不足1.2米的儿童免票。", "身高不足一米二的儿童免票。"),
+    ("接种后请休息三十分钟。", "接种后请休息半小时。"),
+    ("捐赠者孔佑安本月捐出童书一百四十册。", "这个月捐了一百四十册童书的人叫孔佑安。"),
+    ("徒弟骆青专攻旦角。", "专攻旦角的徒弟叫骆青。"),
+    ("知县尉迟敏立下规矩：凡见红灯升起，船一律不准出港。", "知县尉迟敏规定，凡是看见红灯升起，船一律不许出港。"),
     ("The fee is 1,200 pounds.", "The fee is twelve hundred pounds."),
     ("A fifth of the losses came from hunger.", "20 percent of the losses came from hunger."),
     ("He refused the prize.", "He did not accept the prize."),
@@ -98,6 +108,12 @@ UNSUPPORTED = [
     ("馆内禁止吸烟。", "馆内可以吸烟。", "negation"),
     ("产量比去年增加了两成。", "产量比去年减少了两成。", "negation"),
     ("晚上十点以后不得弹琴。", "晚上十点以前不得弹琴。", "negation"),
+    ("Work in half a kilo of strong flour and two eggs.", "Work in 600 grams of strong flour and two eggs.", "number"),
+    ("The loan runs for a year.", "The loan runs for thirteen months.", "number"),
+    ("每讲90分钟，学费960元。", "每讲两个半小时，学费960元。", "number"),
+    ("身高不足1.2米的儿童免票。", "身高不足一米三的儿童免票。", "number"),
+    ("捐赠者孔佑安本月捐出童书一百四十册。", "这个月捐了一百四十册童书的人叫孔佑民。", "name"),
+    ("现任裁判长为韩牧之，副裁判长为邱若兰。", "现任裁判长为邱若兰。", "name"),
     ("委员会否决了涨价的提议。", "委员会通过了涨价的提议。", "negation"),
     ("老豆腐用盐卤点浆。", "今天的天气很好，适合散步。", "words"),
 ]
@@ -143,6 +159,13 @@ def test_on_all_six_hundred() -> None:
     counts = right(rows())
     assert share(counts, "both", "supported") >= ALL_ACCEPTED
     assert share(counts, "both", "unsupported") >= ALL_REJECTED
+
+
+def test_on_a_harder_set() -> None:
+    counts = right(rows(0, of=SECOND_SET))
+    assert share(counts, "both", "none") >= 0.97
+    assert share(counts, "both", "supported") >= 0.82
+    assert share(counts, "both", "unsupported") >= 0.73
 
 
 EVEN_ACCEPTED, EVEN_REJECTED = 0.84, 0.89
@@ -192,8 +215,9 @@ def test_a_long_pair_is_judged_in_time() -> None:
 
 
 def table() -> Iterator[str]:
-    for name, parity in (("even, not looked at", 0), ("odd", 1), ("all", None)):
-        lines = rows(parity)
+    parts = [("even, not looked at", rows(0)), ("odd", rows(1)), ("all", rows())]
+    parts += [("second set, even", rows(0, of=SECOND_SET)), ("second set, all", rows(of=SECOND_SET))]
+    for name, lines in parts:
         begin = time.perf_counter()
         counts = right(lines)
         milliseconds = 1000 * (time.perf_counter() - begin) / len(lines)

@@ -113,6 +113,15 @@ def test_that_it_did_not_is_said() -> None:
     assert "▾" not in render(short)
 
 
+def test_what_was_better_before_the_end_has_learned_by_heart() -> None:
+    turned = results()
+    turned["rungs"][2] = rung("gpt", 2.0, curve=[[10, 3.0], [40, 1.99], [60, 2.0]])
+    turned["rungs"][-1] = rung("llama", 1.5, curve=[[10, 2.5], [50, 1.496], [60, 1.5]])
+    assert verdicts(turned)[-1] == (
+        "Better before the end than at it: GPT (1.9900 after 40 s). They learn this text by heart: it is small for so much time."
+    )
+
+
 def test_pictures_have_levels_curves_and_the_other_seeds() -> None:
     over_time, narrow, over_size, _ = pictures(render(results()))
     for name in ("2.400  gzip", "1.600  xz", "2.100  BIGRAM", "1.800  5-GRAM", "0.800  smollm2", "0.700  smollm2, after reading"):

@@ -36,9 +36,10 @@ _ABOUT = re.compile(r"(?:surname|CL:|(?:old |erroneous |Japanese )?variant of|se
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\]]*\]|[\u3400-\u9fff|]+")
 # Words of grammar and of asking, whose glosses would be read as content.
 _PARTICLES = (
-    "的 了 是 在 和 与 或 也 都 就 而 但 把 被 吗 呢 吧 啊 呀 着 过 地 得 之 其 个 可以 什么 怎么 怎样 哪 哪里 谁 几 多少 这 那 这个 那个 我 你 他 她 它 我们 你们 他们 "
-    "要 会 能 可 有 没有 没 不 很 太 最 更 还 再 又 只 才 给 让 叫 用 对 从 到 为 以 于 由 向 上 下 中 里 内 外 前 后 时 时候 如果 因为 所以 但是 或者 以及 一 一个 每 各 "
-    "该 本 此 请 须 应 所 者 等 等等 多 少 大 小"
+    "的 了 是 在 和 与 或 也 都 就 而 但 把 被 吗 呢 吧 啊 呀 着 过 地 得 之 其 个 可以 什么 怎么 怎样 哪 哪里 谁 几 多少 这 "
+    "那 这个 那个 我 你 他 她 它 我们 你们 他们 要 会 能 可 有 没有 没 不 很 太 最 更 还 再 又 只 才 给 让 叫 用 对 从 到 为 "
+    "以 于 由 向 上 下 中 里 内 外 前 后 时 时候 如果 因为 所以 但是 或者 以及 一 一个 每 各 该 本 此 请 须 应 所 者 等 等等 多 少 "
+    "大 小"
 )
 _LEFT_OUT = frozenset(_PARTICLES.split())
 

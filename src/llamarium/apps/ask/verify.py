@@ -225,7 +225,11 @@ class _Pair:
         if b - a > 4 or d - c > 6 or left + right < 3 or (not left and a > 0) or (not right and b < len(said)):
             return []
         # A word of the lists that is of no kind (to use, to begin) is as often another word for the same.
-        new = [said[i] for i in range(a, b) if not said[i].weak and not self.matches[i] and (not said[i].same or said[i].kinds)]
+        new = [
+            said[i]
+            for i in range(a, b)
+            if not (said[i].weak or self.matches[i] or (said[i].same and not said[i].kinds) or self._converted(i))
+        ]
         new = [token for token in new if token.sort != "number"]  # numbers have rules of their own
         if len(new) == 1 == len(new[0].key) and min(left, right) < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
             return []  # one character is mostly a verb

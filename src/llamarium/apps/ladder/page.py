@@ -20,6 +20,7 @@ from llamarium.ground.progress import duration
 
 REPORT = "report.html"
 WIDE, NARROW = (880, 460), (430, 420)  # pixels
+CLEARLY = 0.005  # bits per byte
 
 Results = dict[str, Any]
 
@@ -96,6 +97,17 @@ def passed(curve: list[list[float]], level: float) -> float | None:
     return x + (later - x) * (y - level) / (y - lower) if math.isfinite(y) else later
 
 
+def turned_back(results: Results) -> list[tuple[str, float, float]]:
+    """Networks that were clearly better before the end than at it, and when: (name, seconds, bits per byte)."""
+    found = []
+    for row in table_rows(results):
+        if row["kind"] == "network" and row["curve"]:
+            seconds, bits = min(row["curve"], key=lambda point: point[1])
+            if bits < row["curve"][-1][1] - CLEARLY:
+                found.append((row["name"], seconds, bits))
+    return found
+
+
 def verdicts(results: Results) -> list[str]:
     """When the best network went past the compressors and the counts, or that it did not; and what is not there, and why."""
     found = []
@@ -106,6 +118,8 @@ def verdicts(results: Results) -> list[str]:
         found.append(f"{best}, the best network, went past {', '.join(went)}.")
     if stays:
         found.append(f"{best}, the best network, has not gone past {', '.join(stays)} in this time.")
+    if turned := [f"{name} ({bits:.4f} after {duration(seconds)})" for name, seconds, bits in turned_back(results)]:
+        found.append(f"Better before the end than at it: {', '.join(turned)}. They learn this text by heart: it is small for so much time.")
     if results.get("catalogue_missing"):
         found.append(results["catalogue_missing"])
     if not results["done"]:
