@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import difflib
 import functools
-import re
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from llamarium.apps.ask import kinds
-from llamarium.apps.ask.quantities import Quantity, quantities
-from llamarium.apps.ask.words import STOP_WORDS, folded_characters, stem
+from llamarium.apps.ask.compared import Amount, Token, amounts, persons_of, tokens_of
+from llamarium.apps.ask.words import folded_characters
 
 Reason = Literal["empty", "number", "name", "negation", "thing", "words"]
 
@@ -45,36 +44,6 @@ class Verdict:
     reasons: tuple[tuple[Reason, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Token:
-    """One unit of comparison. `clause` and `sentence` count from 0; `sides` says which side of which opposites it is on."""
-
-    key: str
-    written: str
-    sort: Literal["word", "dense", "number", "name"]
-    same: frozenset[int] = frozenset()
-    kinds: frozenset[int] = frozenset()
-    sides: Mapping[int, int] = field(default_factory=dict)
-    negates: bool = False
-    excuses: bool = False
-    weak: bool = False
-    clause: int = 0
-    sentence: int = 0
-
-    def means(self, other: _Token) -> bool:
-        """Whether one may stand for the other, opposites included: those are told apart by their sides."""
-        if (self.sort == "number") != (other.sort == "number"):
-            return False
-        if self.key == other.key or not self.same.isdisjoint(other.same) or any(label in other.sides for label in self.sides):
-            return True
-        if self.sort == other.sort == "dense":
-            short, long = sorted((self.key, other.key), key=len)
-            return long == short + "色" or (short in long and not self.kinds and not other.kinds)
-        if self.sort == other.sort == "word" and not (self.kinds and other.kinds):
-            return _related(self.key, other.key)
-        return False
-
-
 def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: float = FEWEST_SHARED) -> Verdict:
     """Whether `passage` bears `sentence`. `context`: what stands above it (title, headings), which may lend names, not facts.
     `fewest_shared`: the part of the sentence's words that the passage must have.
@@ -87,11 +56,11 @@ def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: flo
     (True, False)
     """
     sentence, passage, context = (folded_characters(text[:LONGEST]) for text in (sentence, passage, context))
-    persons = _persons(sentence, passage + "\n" + context)
-    said = _tokens(sentence, persons)
+    persons = persons_of(sentence, passage + "\n" + context)
+    said = tokens_of(sentence, persons)
     if all(token.weak for token in said):
         return Verdict(False, (("empty", sentence.strip()),))
-    pair = _Pair(said, _tokens(passage, persons), _tokens(context, persons))
+    pair = _Pair(said, tokens_of(passage, persons), tokens_of(context, persons))
     reasons = [*pair.wrong_facts(), *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
     return Verdict(not reasons, tuple(dict.fromkeys(reasons)))
 
@@ -99,7 +68,7 @@ def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: flo
 class _Pair:
     """The tokens of a sentence (`said`) beside those of a passage (`told`). `matches`: for each said one, where it is told."""
 
-    def __init__(self, said: Sequence[_Token], told: Sequence[_Token], above: Sequence[_Token]) -> None:
+    def __init__(self, said: Sequence[Token], told: Sequence[Token], above: Sequence[Token]) -> None:
         self.said, self.told, self.above = said, told, above
         self.matches = [[place for place, other in enumerate(told) if token.means(other)] for token in said]
         self.said_clauses, self.told_clauses = _group(said, "clause"), _group(told, "clause")
@@ -136,15 +105,15 @@ class _Pair:
         return any((amount.of, amount.value) in told for amount in self._said_amounts if amount.first <= place < amount.last)
 
     @functools.cached_property
-    def _said_amounts(self) -> list[_Amount]:
-        return list(_amounts(self.said))
+    def _said_amounts(self) -> list[Amount]:
+        return list(amounts(self.said))
 
     @functools.cached_property
-    def _told_amounts(self) -> list[_Amount]:
-        return list(_amounts(self.told))
+    def _told_amounts(self) -> list[Amount]:
+        return list(amounts(self.told))
 
     @functools.cached_property
-    def _unsaid(self) -> list[_Token]:
+    def _unsaid(self) -> list[Token]:
         """What is told and not said."""
         return [other for other in self.told if not any(other.means(token) for token in self.said)]
 
@@ -214,7 +183,7 @@ class _Pair:
             return False  # it is about what stands before
         return len(turns) % 2 == 1 and _alike([self.said[i] for i in ours], [self.told[i] for i in theirs]) is False
 
-    def _substituted(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> list[_Token]:
+    def _substituted(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> list[Token]:
         """What of ``said[a:b]`` is another thing than ``told[c:d]``; `beside`: how many tokens left and right of it are equal."""
         said, told, (left, right) = self.said, self.told, beside
         # At an end of the sentence only what stands next to the words that both have is in its place.
@@ -285,57 +254,7 @@ class _Pair:
         return any(_alike(own, there) is not False for own in ours for there in theirs), max(beside_ours, beside_theirs)
 
 
-@dataclass(frozen=True)
-class _Amount:
-    """``tokens[first:last]`` is a number with its unit; `of`: what is measured, `value`: how much in its smallest unit."""
-
-    first: int
-    last: int
-    of: int
-    value: float
-
-
-def _amounts(tokens: Sequence[_Token]) -> Iterator[_Amount]:
-    """Two days, half a kilo, an hour and a half, 一个半小时, 两年半, 一米二."""
-    keys = [token.key for token in tokens]
-    for first, token in enumerate(tokens):
-        place = first + 1
-        if token.sort == "number":
-            value = 0.5 if _is_half(token) else float(token.key[1:])
-        elif token.key in ("a", "an"):
-            value = 1.0
-        else:
-            continue
-        if extra := _and_a_half(tokens, place):
-            value, place = value + 0.5, place + extra
-        elif keys[place : place + 1] in (["a"], ["an"], ["个"]):
-            place += 1
-            if place < len(tokens) and _is_half(tokens[place]):
-                value, place = value + 0.5, place + 1
-        unit = _known().units.get(keys[place]) if place < len(tokens) else None
-        if unit is None:
-            continue
-        of, worth = unit
-        place += 1
-        if extra := _and_a_half(tokens, place):
-            value, place = value + 0.5, place + extra
-        elif place < len(tokens) and tokens[place].sort == "number" and tokens[place].written in _DIGITS_BEHIND:
-            value += 0.5 if tokens[place].written == "半" else float(tokens[place].key[1:]) / 10
-            place += 1
-        yield _Amount(first, place, of, round(value * worth, 6))
-
-
-def _is_half(token: _Token) -> bool:
-    return token.sort == "number" and token.written.lower() in ("half", "半", "一半")
-
-
-def _and_a_half(tokens: Sequence[_Token], place: int) -> int:
-    """How many tokens of "and a half" stand there."""
-    said = [token.key for token in tokens[place : place + 2]] == ["and", "a"]
-    return 3 if said and place + 2 < len(tokens) and _is_half(tokens[place + 2]) else 0
-
-
-def _scopes(clause: Sequence[_Token], sentence: Sequence[_Token]) -> list[Sequence[_Token]]:
+def _scopes(clause: Sequence[Token], sentence: Sequence[Token]) -> list[Sequence[Token]]:
     """The clause; and the sentence, where one negation outside an English clause may reach into it, as in a list."""
     num = sum(token.negates for token in clause)
     if not any(token.sort == "dense" for token in clause) and not num and sum(token.negates for token in sentence) == 1:
@@ -343,7 +262,7 @@ def _scopes(clause: Sequence[_Token], sentence: Sequence[_Token]) -> list[Sequen
     return [clause]
 
 
-def _beside_turn(clause: Sequence[_Token], place: int, labels: set[int], *, before: float) -> float:
+def _beside_turn(clause: Sequence[Token], place: int, labels: set[int], *, before: float) -> float:
     """How near a token stands to a negation of its clause, or to an opposite: 1.5 right behind it, `before` right before it."""
     nearest = 0.0
     for i, token in enumerate(clause):
@@ -353,7 +272,7 @@ def _beside_turn(clause: Sequence[_Token], place: int, labels: set[int], *, befo
     return nearest
 
 
-def _opposed(said: Sequence[_Token], told: Sequence[_Token]) -> set[int]:
+def _opposed(said: Sequence[Token], told: Sequence[Token]) -> set[int]:
     """The opposites of which one side stands in the one, and only the other side in the other."""
     found = set()
     for label in {label for token in said for label in token.sides}:
@@ -364,7 +283,7 @@ def _opposed(said: Sequence[_Token], told: Sequence[_Token]) -> set[int]:
     return found
 
 
-def _alike(said: Sequence[_Token], told: Sequence[_Token]) -> bool | None:
+def _alike(said: Sequence[Token], told: Sequence[Token]) -> bool | None:
     """Whether both say yes or both say no; None where that cannot be told."""
     ours, theirs = sum(token.negates for token in said), sum(token.negates for token in told)
     turns = ours + theirs + bool(_opposed(said, told))
@@ -376,7 +295,7 @@ def _alike(said: Sequence[_Token], told: Sequence[_Token]) -> bool | None:
     return None if excuses else False
 
 
-def _group(tokens: Sequence[_Token], by: Literal["clause", "sentence"]) -> dict[int, list[int]]:
+def _group(tokens: Sequence[Token], by: Literal["clause", "sentence"]) -> dict[int, list[int]]:
     """Places of the tokens of each clause, or sentence."""
     found: dict[int, list[int]] = {}
     for place, token in enumerate(tokens):
@@ -384,244 +303,5 @@ def _group(tokens: Sequence[_Token], by: Literal["clause", "sentence"]) -> dict[
     return found
 
 
-def _related(one: str, another: str) -> bool:
-    """Whether two English words share so long a beginning that one comes of the other (strike, striker; high, higher)."""
-    same = next((i for i, (a, b) in enumerate(zip(one, another, strict=False)) if a != b), min(len(one), len(another)))
-    return same >= max(4, 0.6 * max(len(one), len(another)))
-
-
-def _written(tokens: Sequence[_Token]) -> str:
+def _written(tokens: Sequence[Token]) -> str:
     return "".join(token.written if token.sort == "dense" else f" {token.written}" for token in tokens).strip()
-
-
-# --- tokens ---
-
-_DENSE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_PIECE = re.compile(
-    r"(?P<strong>[.](?=\s|$|[\"'”’)])|[!?;。！？；]|\n\s*(?=\n|[-*•]|[0-9]+[.)、]))|(?P<soft>[,，:：()（）—–])"
-    rf"|(?P<word>[^\W\d_{_DENSE}][^\W_{_DENSE}]*(?:[_.@/][^\W_{_DENSE}]+|-[0-9]+)*(?:['’][a-z]+)?)"
-    rf"|(?P<dense>[{_DENSE}]+)|(?P<money>[£€$¥%])"
-)
-_AN_ARTICLE = re.compile(r"(?:A|I)\s+[a-z]")
-_MONEY = {"£": "pound", "€": "euro", "$": "dollar", "¥": "yuan", "%": "percent"}
-_DIGITS_BEHIND = tuple("半一二三四五六七八九")  # a unit: 一米二
-_ALL_DENSE = re.compile(f"[{_DENSE}]+")
-_PARTICLES = frozenset("的了是在和与或及也都就将把被对从向到由以为于")  # of all that is weak, what no given name ends in
-_NO_NAMES, _LONG_SURNAMES = frozenset(kinds.NO_NAMES.split()), frozenset(kinds.LONG_SURNAMES.split())
-_TURNS = frozenset(kinds.TURNS.split())
-_LONGEST_KNOWN = 5
-_TITLES = frozenset(kinds.TITLES_ENGLISH.split())
-
-
-def _persons(sentence: str, passage: str) -> frozenset[str]:
-    """Names of Chinese persons in the passage, and those that the sentence has of them, or instead of them."""
-    told, said = set(_chinese_names(passage)), set(_chinese_names(sentence))
-    told, said = _told_apart(told, said, sentence), _told_apart(said, told, passage)
-    surnames = {name[: _surname(name)] for name in told}
-    return frozenset(told | {name for name in said if name in passage or name[: _surname(name)] in surnames})
-
-
-def _told_apart(names: Set[str], others: Set[str], text: str) -> set[str]:
-    """`names` beside a text with `others`: where that goes on in another way, what follows is no part of the name (骆青专攻)."""
-    found = set()
-    for name in names:
-        short = name[:-1]
-        alike = any(other.startswith(short) and len(other) == len(name) for other in others)
-        found.add(short if len(short) > _surname(name) and name not in text and short in text and not alike else name)
-    return found
-
-
-def _chinese_names(text: str) -> Iterator[str]:
-    """A surname and one or two characters, where a word, a particle or the end of a clause follows."""
-    place = 0
-    while place < len(text):
-        size = _surname(text[place : place + 2])
-        # 施师傅 and 毕业 are no names: what is known as a word is none.
-        starts = range(place + (size == 2), place + size + 1)
-        if not size or text[place : place + 2] in _NO_NAMES or any(len(_longest_known(text[i : i + _LONGEST_KNOWN])) > 1 for i in starts):
-            place += 1
-            continue
-        for length in (size + 2, size + 1):
-            name, behind = text[place : place + length], text[place + length : place + length + _LONGEST_KNOWN]
-            whole = len(name) == length and _ALL_DENSE.fullmatch(name) and name[-1] not in _PARTICLES
-            if whole and (not behind or not _ALL_DENSE.match(behind) or behind[0] in _known().weak or len(_longest_known(behind)) > 1):
-                yield name
-                place += length - 1
-                break
-        place += 1
-
-
-def _surname(text: str) -> int:
-    """How many characters of a surname a text begins with."""
-    return 2 if text[:2] in _LONG_SURNAMES else int(text[:1] in kinds.SURNAMES and text != "")
-
-
-def _tokens(text: str, persons: frozenset[str] = frozenset()) -> list[_Token]:
-    numbers = {quantity.start: quantity for quantity in quantities(text)}
-    found: list[_Token] = []
-    clause = sentence = place = 0
-    opens = True  # a capital tells nothing here
-    while place < len(text):
-        token: _Token | None = None
-        if quantity := numbers.get(place):
-            token, end = _number(text, quantity), quantity.end
-        elif not (match := _PIECE.match(text, place)):
-            end = place + 1
-        elif match["strong"]:
-            clause, sentence, opens, end = clause + 1, sentence + 1, True, match.end()
-        elif match["soft"]:
-            clause, end = clause + 1, match.end()
-        elif match["money"]:
-            token, end = _english(_MONEY[match[0]]), match.end()
-        elif match["dense"]:
-            if name := next((match[0][:size] for size in (4, 3, 2) if match[0][:size] in persons), None):
-                token = _Token(name, name, "name")
-            else:
-                limit = min((start for start in numbers if start > place), default=len(text))
-                token = _dense(_longest_known(match[0][: min(limit - place, _LONGEST_KNOWN)]))
-            end = place + len(token.key)
-            clause += token.key in _TURNS
-        else:
-            joined = _LONGER_ENGLISH.match(text, place)
-            word, end = ("_".join(joined[0].lower().split()), joined.end()) if joined else (match[0], match.end())
-            # A plan, but plan A.
-            letter = len(word) == 1 and word.isupper() and not _AN_ARTICLE.match(text, place)
-            token = _english(word, inside=not opens, letter=letter)
-            clause += word.lower() in _TURNS
-        if token:
-            found.append(replace(token, clause=clause, sentence=sentence))
-            opens = False
-        place = end
-    return found
-
-
-def _number(text: str, quantity: Quantity) -> _Token:
-    # A spelled one is an article, or part of a word, too often to be asked for.
-    weak = quantity.spelled and quantity.value in (0, 1)
-    return _Token(f"#{quantity.value:g}", text[quantity.start : quantity.end], "number", weak=weak)
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _english(word: str, *, inside: bool = False, letter: bool = False) -> _Token:
-    """`inside`: not the first word of a sentence; `letter`: a capital that is a name."""
-    known = _known()
-    bare = re.sub(r"['’](?:s|re|ve|ll|d|m)?$", "", word)
-    lower = bare.lower().replace("’", "'")
-    base = lower if "_" in lower else stem(lower)
-    negates = lower.replace("'", "") in known.negations or lower.endswith("n't")
-    common = lower in STOP_WORDS or lower in _GENERIC
-    of_kinds = frozenset[int]() if common and bare.islower() else known.kinds.get(base, frozenset())  # may is no month, May is
-    capital = inside and bare[0].isupper()
-    is_name = letter or (capital and not of_kinds and lower not in STOP_WORDS and lower not in _TITLES)
-    is_name = is_name or any(char.isdigit() for char in bare)
-    title = lower in _TITLES and bare[0].isupper()
-    weak = negates or (not letter and not (capital and of_kinds) and (common or title or "_" in lower))
-    return _Token(
-        base,
-        word,
-        "name" if is_name else "word",
-        same=frozenset() if capital and of_kinds else known.same.get(base, frozenset()),
-        kinds=of_kinds,
-        sides={} if capital and of_kinds else known.sides.get(base, {}),
-        negates=negates or base in _REFUSING,
-        excuses=lower in known.excuses or (lower.startswith("un") and len(lower) > 5),
-        weak=weak,
-    )
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _dense(word: str) -> _Token:
-    known = _known()
-    prefixed = word[0] in "不没无未勿别" and word not in known.comparing
-    negates = (prefixed or word in known.negations) and word not in known.innocent
-    return _Token(
-        word,
-        word,
-        "dense",
-        same=known.same.get(word, frozenset()),
-        kinds=known.kinds.get(word, frozenset()),
-        sides=known.sides.get(word, {}),
-        negates=negates,
-        excuses=word in known.excuses,
-        weak=negates or word in known.weak,
-    )
-
-
-def _longest_known(text: str) -> str:
-    """The longest word of the lists that `text` begins with, else its first character."""
-    return next((text[:size] for size in range(len(text), 1, -1) if text[:size] in _known().words), text[:1])
-
-
-@dataclass(frozen=True)
-class _Lists:
-    same: Mapping[str, frozenset[int]]
-    kinds: Mapping[str, frozenset[int]]
-    sides: Mapping[str, Mapping[int, int]]
-    words: frozenset[str]
-    negations: frozenset[str]
-    innocent: frozenset[str]
-    excuses: frozenset[str]
-    comparing: frozenset[str]
-    weak: frozenset[str]
-    units: Mapping[str, tuple[int, float]]
-
-
-_GENERIC = frozenset(kinds.GENERIC_ENGLISH.split())
-_REFUSING = frozenset(stem(word) for word in kinds.REFUSING_ENGLISH.split())
-_JOINED = sorted(
-    {word for lists in (kinds.SAME_ENGLISH, kinds.OPPOSITES_ENGLISH) for word in lists.split() if "_" in word}, key=len, reverse=True
-)
-_LONGER_ENGLISH = re.compile("(?:" + "|".join(word.replace("_", r"\s+") for word in _JOINED) + r")\b", re.IGNORECASE)
-
-
-@functools.cache
-def _known() -> _Lists:
-    same: dict[str, set[int]] = {}
-    sides: dict[str, dict[int, int]] = {}
-    of_a_kind: dict[str, set[int]] = {}
-    label = 0
-    for english, lists in ((True, kinds.SAME_ENGLISH), (False, kinds.SAME_CHINESE)):
-        for line in lists.strip().splitlines():
-            label += 1
-            for word in line.split():
-                same.setdefault(_base(word, english=english), set()).add(label)
-    for english, lists in ((True, kinds.OPPOSITES_ENGLISH), (False, kinds.OPPOSITES_CHINESE)):
-        for line in lists.strip().splitlines():
-            label += 1
-            for side, part in enumerate(line.split("|")):
-                for word in part.split():
-                    sides.setdefault(_base(word, english=english), {})[label] = side
-    for english, lists in ((True, kinds.KINDS_ENGLISH), (False, kinds.KINDS_CHINESE)):
-        for line in lists.strip().splitlines():
-            label += 1
-            for word in line.split():
-                of_a_kind.setdefault(_base(word, english=english), set()).add(label)
-    units = {
-        _base(name, english=name.isascii()): (line, float(worth))
-        for line, text in enumerate(kinds.UNITS.strip().splitlines())
-        for name, worth in zip(text.split()[::2], text.split()[1::2], strict=True)
-    }
-    chinese = [kinds.SAME_CHINESE, kinds.KINDS_CHINESE, kinds.OPPOSITES_CHINESE, kinds.NEGATIONS_CHINESE, kinds.EXCUSES_CHINESE]
-    words = (
-        {name for name in units if not name.isascii()}
-        | {word for lists in chinese for word in lists.replace("|", " ").split()}
-        | set(kinds.NO_NEGATIONS_CHINESE.split())
-    )
-    return _Lists(
-        {word: frozenset(labels) for word, labels in same.items()},
-        {word: frozenset(labels) for word, labels in of_a_kind.items()},
-        sides,
-        frozenset(words),
-        frozenset([*kinds.NEGATIONS_CHINESE.split(), *kinds.NEGATIONS_ENGLISH.split()]),
-        frozenset(kinds.NO_NEGATIONS_CHINESE.split()),
-        frozenset([*kinds.EXCUSES_CHINESE.split(), *kinds.EXCUSES_ENGLISH.split()]),
-        frozenset(
-            word for line in kinds.SAME_CHINESE.splitlines() if line.startswith(("不超过", "至少", "少于", "超过")) for word in line.split()
-        ),
-        frozenset(kinds.WEAK_CHINESE),
-        units,
-    )
-
-
-def _base(word: str, *, english: bool) -> str:
-    return word if not english or "_" in word else stem(word)
