@@ -108,6 +108,12 @@ UNSUPPORTED = [
     ("馆内禁止吸烟。", "馆内可以吸烟。", "negation"),
     ("产量比去年增加了两成。", "产量比去年减少了两成。", "negation"),
     ("晚上十点以后不得弹琴。", "晚上十点以前不得弹琴。", "negation"),
+    (
+        "Laptops may be taken abroad only with the consent of the desk.",
+        "Laptops may be taken abroad without the consent of the desk.",
+        "negation",
+    ),
+    ("The factory was founded in 1846 beside the canal.", "The factory was founded in 1846 beside the railway.", "thing"),
     ("Work in half a kilo of strong flour and two eggs.", "Work in 600 grams of strong flour and two eggs.", "number"),
     ("The loan runs for a year.", "The loan runs for thirteen months.", "number"),
     ("每讲90分钟，学费960元。", "每讲两个半小时，学费960元。", "number"),

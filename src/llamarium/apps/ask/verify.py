@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llamarium.apps.ask import kinds
@@ -181,7 +181,10 @@ class _Pair:
         ours, theirs = self.said_clauses[self.said[b].clause], self.told_clauses[self.told[d].clause]
         if any(token.clause not in (self.said[b].clause, self.told[d].clause) for token in turns):
             return False  # it is about what stands before
-        return len(turns) % 2 == 1 and _alike([self.said[i] for i in ours], [self.told[i] for i in theirs]) is False
+        # What changed itself excuses nothing: only with, without.
+        said = [replace(self.said[i], excuses=False) if a <= i < b else self.said[i] for i in ours]
+        told = [replace(self.told[i], excuses=False) if c <= i < d else self.told[i] for i in theirs]
+        return len(turns) % 2 == 1 and _alike(said, told) is False
 
     def _substituted(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> list[Token]:
         """What of ``said[a:b]`` is another thing than ``told[c:d]``; `beside`: how many tokens left and right of it are equal."""
@@ -193,11 +196,12 @@ class _Pair:
             c = next((i + 1 for i in range(d - 1, c - 1, -1) if told[i].clause != told[d - 1].clause), c)
         if b - a > 4 or d - c > 6 or left + right < 3 or (not left and a > 0) or (not right and b < len(said)):
             return []
-        # A word of the lists that is of no kind (to use, to begin) is as often another word for the same.
+        # A word of the lists that is of no kind (to use, to begin) is as often another word for the same, unless all around it is.
+        exact = b - a == d - c == 1 and (min(left, right) >= 3 or (b == len(said) and left >= 4))
         new = [
             said[i]
             for i in range(a, b)
-            if not (said[i].weak or self.matches[i] or (said[i].same and not said[i].kinds) or self._converted(i))
+            if not (said[i].weak or self.matches[i] or (said[i].same and not said[i].kinds and not exact) or self._converted(i))
         ]
         new = [token for token in new if token.sort != "number"]  # numbers have rules of their own
         if len(new) == 1 == len(new[0].key) and min(left, right) < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
