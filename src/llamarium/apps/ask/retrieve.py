@@ -233,7 +233,7 @@ def _share_held(index: Searches, weights: Weights, passage: Found) -> float:
 
 def _with_meaning(by_words: Sequence[Found], by_meaning: Sequence[Found], *, weight: float) -> list[Found]:
     """Each passage by its share of the best BM25 rank, and how far it is on the way from the farthest of the nearest to the nearest."""
-    best = by_words[0].rank if by_words else 1.0
+    best = max((passage.rank for passage in by_words), default=0.0) or 1.0  # 0: only a part of a phrase that might mean the same
     nearest, farthest = by_meaning[0].rank, by_meaning[-1].rank
     scores = {_place(passage): max(passage.rank, 0.0) / best for passage in by_words}
     for passage in by_meaning:
