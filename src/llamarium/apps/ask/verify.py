@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llamarium.apps.ask import kinds
-from llamarium.apps.ask.compared import Amount, Token, amounts, persons_of, tokens_of
+from llamarium.apps.ask.compared import Token, amounts, persons_of, tokens_of
 from llamarium.apps.ask.words import folded_characters
 
 Reason = Literal["empty", "number", "name", "negation", "thing", "words"]
@@ -90,7 +90,7 @@ class _Pair:
                 reason: Reason = "number" if token.sort == "number" else "name"
                 if token.weak or (reason == "name" and not self.matches[place] and any(token.means(other) for other in self.above)):
                     continue
-                if not self.matches[place] and reason == "number" and self._converted(place):
+                if not self.matches[place] and reason == "number" and place in self._converted:
                     continue
                 if reason == "number" and sum(other.key == token.key for other in self.said) > max(1, len(self.matches[place])):
                     yield reason, token.written  # twice in the sentence, and once in the passage: one of them is of something else
@@ -99,18 +99,11 @@ class _Pair:
             elif token.kinds and not self.matches[place] and any(not token.kinds.isdisjoint(other.kinds) for other in self._unsaid):
                 yield "thing", token.written
 
-    def _converted(self, place: int) -> bool:
-        """Whether the passage has the same amount in another unit: two days, 48 hours."""
-        told = {(amount.of, amount.value) for amount in self._told_amounts}
-        return any((amount.of, amount.value) in told for amount in self._said_amounts if amount.first <= place < amount.last)
-
     @functools.cached_property
-    def _said_amounts(self) -> list[Amount]:
-        return list(amounts(self.said))
-
-    @functools.cached_property
-    def _told_amounts(self) -> list[Amount]:
-        return list(amounts(self.told))
+    def _converted(self) -> set[int]:
+        """Places of amounts that the passage has, perhaps in another unit: two days, 48 hours."""
+        told = {(amount.of, amount.value) for amount in amounts(self.told)}
+        return {place for amount in amounts(self.said) if (amount.of, amount.value) in told for place in range(amount.first, amount.last)}
 
     @functools.cached_property
     def _unsaid(self) -> list[Token]:
@@ -201,7 +194,7 @@ class _Pair:
         new = [
             said[i]
             for i in range(a, b)
-            if not (said[i].weak or self.matches[i] or (said[i].same and not said[i].kinds and not exact) or self._converted(i))
+            if not (said[i].weak or self.matches[i] or (said[i].same and not said[i].kinds and not exact) or i in self._converted)
         ]
         new = [token for token in new if token.sort != "number"]  # numbers have rules of their own
         if len(new) == 1 == len(new[0].key) and min(left, right) < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
