@@ -80,12 +80,10 @@ def _asking(opened: Index, *, synonyms: Path | None, rerank: str | None, embeddi
     """What answers from the documents: by words, by vectors where the index has them, and as a model judges, if one shall."""
     from llamarium.apps.ask.answer import ask
     from llamarium.apps.ask.synonyms import read_synonyms
+    from llamarium.apps.ask.vectors import open_vectors
 
-    vectors = judge = None
-    if opened.recorded_vectors() is not None:
-        from llamarium.apps.ask.vectors import open_vectors
-
-        vectors = open_vectors(opened, embeddings=embeddings)
+    judge = None
+    vectors = open_vectors(opened, embeddings=embeddings)
     if rerank is not None:
         from llamarium.apps.ask.rerank import Likelihood
 

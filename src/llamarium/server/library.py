@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from llamarium.apps.ask.answer import Answer, Citation, ask
 from llamarium.apps.ask.index import Index, build_in_memory
 from llamarium.apps.ask.phrase import phrase, phrased_answer
-from llamarium.apps.ask.retrieve import SearchesVectors
+from llamarium.apps.ask.vectors import Vectors, open_vectors
 from llamarium.ground.errors import BadFileError, ExistsError, LlamariumError, MissingExtraError, NotFoundError, ResourceError, UsageError
 from llamarium.server.refusal import RefusedError
 
@@ -57,7 +57,7 @@ class Library:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
         self._waiting = 0
         self._given: Index | None = None
-        self._vectors: SearchesVectors | None = None
+        self._vectors: Vectors | None = None
         self._dropped: Index | None = None
         self._known: dict[str, tuple[Index, int, Listed]] = {}
         self._folder: Path | None = None
@@ -105,10 +105,7 @@ class Library:
 
     def _open(self, open_index: Callable[[], Index]) -> None:
         self._given = open_index()
-        if self._given.recorded_vectors() is not None:
-            from llamarium.apps.ask.vectors import open_vectors
-
-            self._vectors = open_vectors(self._given)
+        self._vectors = open_vectors(self._given)
         self._note()
 
     def _note(self) -> None:

@@ -170,8 +170,7 @@ class Index:
     def numbers_of(self, documents: Collection[int]) -> NDArray[np.uint32]:
         """The numbers of the passages of these documents."""
         of = "SELECT p.id FROM json_each(?) AS j JOIN passages AS p ON p.document = j.value"
-        numbers = np.array([number for (number,) in self._rows(of, (json.dumps(list(documents)),))], dtype=np.int64)
-        return numbers[np.isin(numbers, self.numbers)].astype(np.uint32)
+        return np.array([number for (number,) in self._rows(of, (json.dumps(list(documents)),))], dtype=np.uint32)
 
     def num_passages_with(self, term: str) -> int:
         """How many passages have `term`."""

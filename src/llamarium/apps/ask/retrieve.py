@@ -231,14 +231,14 @@ def _share_held(index: Searches, weights: Weights, passage: Found) -> float:
     return sum(weight * weights.credit(wanted, held) for wanted, weight in weights.rarity.items()) / weights.total
 
 
-def _with_meaning(by_words: Sequence[Found], by_meaning: Sequence[Found], *, weight: float) -> list[Found]:
+def _with_meaning(worded: Sequence[Found], near: Sequence[Found], *, weight: float) -> list[Found]:
     """Each passage by its share of the best BM25 rank, and how far it is on the way from the farthest of the nearest to the nearest."""
-    best = max((passage.rank for passage in by_words), default=0.0) or 1.0  # 0: only a part of a phrase that might mean the same
-    nearest, farthest = by_meaning[0].rank, by_meaning[-1].rank
-    scores = {_place(passage): max(passage.rank, 0.0) / best for passage in by_words}
-    for passage in by_meaning:
+    best = max((passage.rank for passage in worded), default=0.0) or 1.0  # 0: only a part of a phrase that might mean the same
+    nearest, farthest = near[0].rank, near[-1].rank
+    scores = {_place(passage): max(passage.rank, 0.0) / best for passage in worded}
+    for passage in near:
         scores[_place(passage)] = scores.get(_place(passage), 0.0) + weight * (passage.rank - farthest) / (nearest - farthest)
-    known = {_place(passage): passage for passage in (*by_meaning, *by_words)}
+    known = {_place(passage): passage for passage in (*near, *worded)}
     return sorted((replace(known[place], rank=score) for place, score in scores.items()), key=lambda passage: -passage.rank)
 
 
