@@ -21,7 +21,7 @@ ENTRIES = """# CC-CEDICT
 不成文法 不成文法 [bu4 cheng2 wen2 fa3] /unwritten law (abbr. of 不成文的法律)/
 a line that is no entry
 """
-KNOWN = Dictionary(parse(ENTRIES.splitlines()), "")
+KNOWN = Dictionary(parse(ENTRIES.splitlines()))
 
 
 def test_the_first_meanings_that_are_some() -> None:
@@ -72,11 +72,9 @@ def test_an_installed_dictionary_is_read_and_a_broken_one_named(tmp_path: Path, 
     assert gloss.installed() is None
     file = data / "cedict_ts.txt.gz"
     file.write_bytes(gzip.compress(ENTRIES.encode()))
-    found = gloss.installed()
-    assert found is not None
-    assert found.meanings == KNOWN.meanings
-    assert len(found.sha256) == 64
-    gloss._read.cache_clear()
-    file.write_bytes(b"no gzip")
+    assert gloss.installed() == file
+    assert gloss.read(file) == KNOWN
+    broken = file.with_name("broken.txt.gz")
+    broken.write_bytes(b"no gzip")
     with pytest.raises(BadFileError, match="no dictionary"):
-        gloss.installed()
+        gloss.read(broken)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import sqlite3
 import threading
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Regex
 from tokenizers import Tokenizer as Backend
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, Split, Whitespace
 
-from llamarium.apps.ask import encoders, vector_rows
-from llamarium.apps.ask.encoders import KEY, Array, AtAddress, Kind, open_encoder, pooled_states
+from llamarium.apps.ask import encoders, gloss, vector_rows
+from llamarium.apps.ask.encoders import KEY, Array, AtAddress, Kind, open_encoder, pooled_states, reads_chinese
 from llamarium.apps.ask.index import build, open_index
 from llamarium.apps.ask.vector_rows import add_vectors
 from llamarium.apps.ask.vectors import Vectors, open_vectors
@@ -202,6 +204,40 @@ def test_only_the_documents_asked_are_compared(out: Path) -> None:
         some = vectors.nearest("a humming mammal", limit=10, documents=[numbers["goat.txt"], numbers["camel.txt"]])
         assert some == [passage for passage in everything if passage.path != "llama.txt"]
         assert vectors.nearest("a humming mammal", limit=10, documents=[]) == []
+
+
+def characters(known: Sequence[str]) -> Tokenizer:
+    """A vocabulary of single characters, the unknown one first."""
+    backend = Backend(WordLevel({word: number for number, word in enumerate(["[UNK]", "[END]", *known])}, unk_token="[UNK]"))
+    backend.pre_tokenizer = Split(Regex("."), "isolated")
+    backend.add_special_tokens(["[END]", "[UNK]"])
+    return Tokenizer(backend.to_str(), {"eos_token": "[END]", "unk_token": "[UNK]"})
+
+
+def test_who_reads_chinese() -> None:
+    assert reads_chinese(characters(list(encoders.COMMON_CHARACTERS)))
+    assert not reads_chinese(characters(["a", "b"]))  # all of it is unknown
+    bytes_alone = Backend(BPE({char: number for number, char in enumerate(ByteLevel.alphabet())}, []))
+    bytes_alone.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    assert not reads_chinese(Tokenizer(bytes_alone.to_str(), {}))
+
+
+def test_chinese_is_read_by_a_dictionary_where_the_encoder_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = tmp_path / "cedict.txt.gz"
+    entries.write_bytes(gzip.compress("羊駝 羊驼 [yang2 tuo2] /Llamas/\n哼 哼 [heng1] /to hum/\n".encode()))
+    monkeypatch.setattr(gloss, "installed", lambda: None)
+    folder = tmp_path / "model"
+    huggingface.save_folder(folder, drawn(bert), tokenizer())
+    alone = open_encoder(str(folder))
+    monkeypatch.setattr(gloss, "installed", lambda: entries)
+    glossed = open_encoder(str(folder))
+    assert (glossed.kind, glossed.name) == (alone.kind, alone.name)
+    assert glossed.sha256 != alone.sha256
+    assert np.array_equal(glossed.encode(["羊駝哼"]), alone.encode(["Llamas hum"]))
+    assert np.array_equal(glossed.encode(["Camels spit"]), alone.encode(["Camels spit"]))
+    assert not np.allclose(alone.encode(["羊駝哼"]), alone.encode(["Llamas hum"]), atol=1e-3)
+    entries.write_bytes(gzip.compress(b"another"))
+    assert open_encoder(str(folder)).sha256 not in (glossed.sha256, alone.sha256)
 
 
 def test_a_name_that_is_no_model() -> None:

@@ -78,7 +78,10 @@ def open_encoder(name: str, *, embeddings: str | None = None) -> Encoder:
     if loaded.model.KIND == "encoder":
         sentences = _Sentences(name, _files_sha256(path), loaded)
         dictionary = None if reads_chinese(loaded.tokenizer) else gloss.installed()
-        return sentences if dictionary is None else _Glossed(sentences, dictionary)
+        if dictionary is None:
+            return sentences
+        both = hashlib.sha256(f"{sentences.sha256} {sha256(dictionary)}".encode()).hexdigest()
+        return _Glossed(name, both, sentences, dictionary)
     if loaded.model.KIND == "decoder" and isinstance(loaded.model, Network):
         return _States(name, _files_sha256(path), loaded.model, loaded.tokenizer)
     raise UsageError(f"{name} gives no vectors of texts.", hint="`llamarium pull all-minilm-l6-v2` fetches a model that does.")
@@ -107,28 +110,24 @@ class _Sentences:
 
 @dataclass(frozen=True)
 class _Glossed:
-    """An encoder that cannot read Chinese, and the dictionary that it reads it by."""
+    """An encoder that cannot read Chinese, and the file of the dictionary that it reads it by, opened when there is some."""
 
+    name: str
+    sha256: str
     encoder: _Sentences
-    dictionary: gloss.Dictionary
+    dictionary: Path
     kind: Kind = "encoder"
 
-    @property
-    def name(self) -> str:
-        return self.encoder.name
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(f"{self.encoder.sha256} {self.dictionary.sha256}".encode()).hexdigest()
-
     def encode(self, texts: Sequence[str]) -> Array:
-        return self.encoder.encode([self.dictionary.gloss(text) for text in texts])
+        found = gloss.read(self.dictionary) if any(map(gloss.has_chinese, texts)) else gloss.Dictionary({})
+        return self.encoder.encode([found.gloss(text) for text in texts])
 
 
 def reads_chinese(tokenizer: Tokenizer) -> bool:
     """Whether common simplified characters are pieces of a vocabulary, and not unknown or taken apart into bytes."""
     ids = tokenizer.encode(COMMON_CHARACTERS)
-    return len(ids) <= 1.5 * len(COMMON_CHARACTERS) and ids.count(tokenizer.special("unk_token") or -1) < len(ids) / 2
+    unknown = tokenizer.special("unk_token")
+    return len(ids) <= 1.5 * len(COMMON_CHARACTERS) and sum(number != unknown for number in ids) > len(ids) / 2
 
 
 @dataclass(frozen=True)

