@@ -119,7 +119,8 @@ def grammar(num_quotes: int) -> str:
 def judged(said: str, question: str, quotes: Sequence[str]) -> Phrased:
     """What of a text can stand: sentences that a quote bears; the quotes themselves where there is none.
 
-    >>> judged("Heat the oven to 230 degrees. [1] Bake for an hour. [1]", "How hot is the oven?", ["The oven is heated to 230 degrees."]).text
+    >>> said = "Heat the oven to 230 degrees. [1] Bake for an hour. [1]"
+    >>> judged(said, "How hot is the oven?", ["The oven is heated to 230 degrees."]).text
     'Heat the oven to 230 degrees. [1]'
     """
     wanted = question_words(question).wanted
