@@ -46,6 +46,9 @@ class Letters:
     kind: Kind = "encoder"
     seen: list[str] = field(default_factory=list)
 
+    def reads(self, text: str) -> bool:
+        return "?!" not in text
+
     def encode(self, texts: Sequence[str]) -> Array:
         self.seen += texts
         return np.array([letters(text) for text in texts], dtype=np.float32)
@@ -236,8 +239,17 @@ def test_chinese_is_read_by_a_dictionary_where_the_encoder_cannot(tmp_path: Path
     assert np.array_equal(glossed.encode(["羊駝哼"]), alone.encode(["Llamas hum"]))
     assert np.array_equal(glossed.encode(["Camels spit"]), alone.encode(["Camels spit"]))
     assert not np.allclose(alone.encode(["羊駝哼"]), alone.encode(["Llamas hum"]), atol=1e-3)
+    assert [alone.reads("羊駝哼"), alone.reads("Llamas hum"), glossed.reads("羊駝哼")] == [False, True, True]
     entries.write_bytes(gzip.compress(b"another"))
     assert open_encoder(str(folder)).sha256 not in (glossed.sha256, alone.sha256)
+
+
+def test_nothing_is_near_a_question_that_the_encoder_cannot_read(out: Path) -> None:
+    add_vectors(out, Letters())
+    with open_index(out) as index:
+        vectors = Vectors(index, Letters())
+        assert vectors.nearest("Who hums?")
+        assert vectors.nearest("Who hums?!") == []
 
 
 def test_a_name_that_is_no_model() -> None:

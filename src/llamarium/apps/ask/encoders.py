@@ -58,6 +58,9 @@ class Encoder(Protocol):
     def sha256(self) -> str:
         """Of its files, or of its address and name."""
 
+    def reads(self, text: str) -> bool:
+        """Whether `text` is in a writing that it knows; vectors of others say nothing."""
+
     def encode(self, texts: Sequence[str]) -> Array:
         """One vector for each text: float32 (N, D)."""
 
@@ -76,14 +79,14 @@ def open_encoder(name: str, *, embeddings: str | None = None) -> Encoder:
     path = resolve(name).path
     loaded = SentenceEncoder.load(name)
     if loaded.model.KIND == "encoder":
-        sentences = _Sentences(name, _files_sha256(path), loaded)
-        dictionary = None if reads_chinese(loaded.tokenizer) else gloss.installed()
+        sentences = _Sentences(name, _files_sha256(path), loaded, reads_chinese(loaded.tokenizer))
+        dictionary = None if sentences.chinese else gloss.installed()
         if dictionary is None:
             return sentences
         both = hashlib.sha256(f"{sentences.sha256} {sha256(dictionary)}".encode()).hexdigest()
         return _Glossed(name, both, sentences, dictionary)
     if loaded.model.KIND == "decoder" and isinstance(loaded.model, Network):
-        return _States(name, _files_sha256(path), loaded.model, loaded.tokenizer)
+        return _States(name, _files_sha256(path), loaded.model, loaded.tokenizer, reads_chinese(loaded.tokenizer))
     raise UsageError(f"{name} gives no vectors of texts.", hint="`llamarium pull all-minilm-l6-v2` fetches a model that does.")
 
 
@@ -102,7 +105,11 @@ class _Sentences:
     name: str
     sha256: str
     encoder: SentenceEncoder
+    chinese: bool
     kind: Kind = "encoder"
+
+    def reads(self, text: str) -> bool:
+        return self.chinese or not gloss.has_chinese(text)
 
     def encode(self, texts: Sequence[str]) -> Array:
         return self.encoder.vectors(texts)
@@ -117,6 +124,9 @@ class _Glossed:
     encoder: _Sentences
     dictionary: Path
     kind: Kind = "encoder"
+
+    def reads(self, text: str) -> bool:  # noqa: ARG002
+        return True
 
     def encode(self, texts: Sequence[str]) -> Array:
         found = gloss.read(self.dictionary) if any(map(gloss.has_chinese, texts)) else gloss.Dictionary({})
@@ -138,7 +148,11 @@ class _States:
     sha256: str
     model: Network
     tokenizer: Tokenizer
+    chinese: bool
     kind: Kind = "llama"
+
+    def reads(self, text: str) -> bool:
+        return self.chinese or not gloss.has_chinese(text)
 
     def encode(self, texts: Sequence[str]) -> Array:
         return pooled_states(self.model, self.tokenizer, texts)
@@ -194,6 +208,9 @@ class AtAddress:
     def sha256(self) -> str:
         """Of the address and the name: what is behind them cannot be seen."""
         return hashlib.sha256(f"{self.address}\n{self.name}".encode()).hexdigest()
+
+    def reads(self, text: str) -> bool:  # noqa: ARG002
+        return True
 
     def encode(self, texts: Sequence[str]) -> Array:
         """`NetworkError` where no vectors come back."""

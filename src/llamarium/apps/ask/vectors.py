@@ -40,7 +40,12 @@ class Vectors:
         self._mean_D: Array = np.empty(0, np.float32)
 
     def nearest(self, question: str, *, limit: int = 30, documents: Collection[int] | None = None) -> list[Found]:
-        """The passages whose vectors are nearest to the question's, nearest first; `rank` is the cosine. Only of `documents`, if given."""
+        """The passages whose vectors are nearest to the question's, nearest first; `rank` is the cosine. Only of `documents`, if given.
+
+        None where the question is in a writing that the encoder does not know.
+        """
+        if not self._encoder.reads(question):
+            return []
         asked_D = unit(self._encoder.encode([question]))[0]
         with self._index.one_state():
             self._load()
