@@ -39,7 +39,7 @@ def test_ask_and_open_a_citation(serving: Start, echo: LanguageModel, docs: Path
 def test_what_the_documents_do_not_say(serving: Start, echo: LanguageModel, docs: Path, browser: Any) -> None:
     served = serving(echo, docs=docs)
     browser.goto(served.url)
-    browser.write("Where does a camel sleep?")
+    browser.write("Do camels, goats and llamas sleep in barns?")
     browser.until("document.querySelector('.answer blockquote') && state.running === null")
     assert "Not sure" in browser.text(".answer .label")
     assert "A llama sleeps in the barn." in browser.text(".answer blockquote")

@@ -96,7 +96,8 @@ def test_the_ten_lines_are_bm25(passages: list[list[str]], question: set[str]) -
     for number, passage in enumerate(passages, 1):
         segment.add(number, Counter(passage))
     lengths = np.array([len(passage) for passage in passages], dtype=np.float32)
-    index = Bm25(np.arange(1, len(passages) + 1, dtype=np.uint32), lengths)
+    numbers = np.arange(1, len(passages) + 1, dtype=np.uint32)
+    index = Bm25(numbers, lengths, numbers.astype(np.int64), share=0)
     held = dict(segment.blobs())
     wanted = [(index.present(Postings.read([held[term]] if term in held else [])), 1.0) for term in question]
     assert index.scores(wanted)[1:].tolist() == pytest.approx(names["bm25"](passages, question), rel=1e-4, abs=1e-6)

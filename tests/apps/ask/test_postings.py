@@ -40,17 +40,33 @@ def by_hand(texts: dict[int, Counter[str]], weights: dict[str, float]) -> dict[i
     return scores
 
 
-@given(passages, st.integers(1, 10), st.sets(st.integers(1, 30)), st.dictionaries(st.sampled_from("abxy"), st.floats(0.1, 3)))
+@given(
+    passages,
+    st.integers(1, 10),
+    st.sets(st.integers(1, 30)),
+    st.dictionaries(st.sampled_from("abxy"), st.floats(0.1, 3)),
+    st.tuples(st.integers(1, 5), st.sampled_from([0.0, 0.4])),
+)
 @settings(deadline=None)
-def test_scores_are_the_formula(texts: list[Counter[str]], apart: int, gone: set[int], weights: dict[str, float]) -> None:
+def test_scores_are_the_formula(
+    texts: list[Counter[str]], apart: int, gone: set[int], weights: dict[str, float], document: tuple[int, float]
+) -> None:
+    """A passage's own score, and a share of that of its document, of which so many passages are one."""
+    size, share = document
     found = put_in(texts, apart=apart)
     left = {number: counts for number, counts in enumerate(texts, 1) if number not in gone}
     lengths = [counts.total() for counts in left.values()]
-    bm25 = Bm25(np.array(list(left), np.uint32), np.array(lengths, np.float32))
+    documents = {number: number // size for number in left}
+    bm25 = Bm25(np.array(list(left), np.uint32), np.array(lengths, np.float32), np.array(list(documents.values()), np.int64), share=share)
     scores = bm25.scores([(bm25.present(found.get(term, Postings.read([]))), weight) for term, weight in weights.items()])
-    expected = by_hand(left, weights)
+    whole: dict[int, Counter[str]] = {}
+    for number, counts in left.items():
+        whole.setdefault(documents[number], Counter()).update(counts)
+    expected, of_documents = by_hand(left, weights), by_hand(whole, weights)
     for number, score in enumerate(scores.tolist()):
-        assert score == pytest.approx(expected.get(number, 0.0), rel=1e-4, abs=1e-6)
+        own = expected.get(number, 0.0)
+        # A passage that has none of the terms is not found because its document has some.
+        assert score == pytest.approx(own + share * of_documents[documents[number]] if own else 0.0, rel=1e-4, abs=1e-6)
 
 
 @given(passages, st.integers(1, 10))
@@ -79,7 +95,8 @@ def test_frequent_terms_are_looked_up_for_the_leading_only(monkeypatch: pytest.M
     for number in random.choice(3000, 400, replace=False):
         texts[number]["rare"] += 1 + int(random.integers(4))
     found = put_in(texts)
-    bm25 = Bm25(np.arange(1, 3001, dtype=np.uint32), np.array([counts.total() for counts in texts], np.float32))
+    numbers = np.arange(1, 3001, dtype=np.uint32)
+    bm25 = Bm25(numbers, np.array([counts.total() for counts in texts], np.float32), numbers.astype(np.int64), share=0)
     wanted = [(found[term], 1.0) for term in ("common", "often", "rare")]
     full = bm25.scores(wanted)
     monkeypatch.setattr(module, "ENOUGH", 500)
@@ -95,7 +112,8 @@ def test_frequent_terms_are_looked_up_for_the_leading_only(monkeypatch: pytest.M
 def test_among_some_passages_scores_are_those_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [Counter({"common": 1 + number % 3, "often": 1} | ({"rare": 1} if number % 10 == 0 else {})) for number in range(1000)]
     found = put_in(texts)
-    bm25 = Bm25(np.arange(1, 1001, dtype=np.uint32), np.array([counts.total() for counts in texts], np.float32))
+    numbers = np.arange(1, 1001, dtype=np.uint32)
+    bm25 = Bm25(numbers, np.array([counts.total() for counts in texts], np.float32), numbers.astype(np.int64), share=0)
     wanted = [(found[term], 1.0) for term in ("common", "often", "rare")]
     full = bm25.scores(wanted)
     some = bm25.marked(np.arange(2, 1001, 3, dtype=np.uint32))

@@ -68,7 +68,7 @@ class Features:
         return float(sum(weight * sign for weight, sign in zip(WEIGHTS, astuple(self), strict=True))) / sum(WEIGHTS)
 
 
-WEIGHTS = (3.31, 3.39, 0.96, 3.89, 1.17, 1.35, 0.66, 3.46, 2.31)  # in the order of the fields
+WEIGHTS = (3.08, 3.43, 1.02, 4.25, 1.24, 1.32, 0.66, 3.35, 2.28)  # in the order of the fields
 
 
 @dataclass(frozen=True)

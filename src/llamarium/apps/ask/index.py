@@ -8,6 +8,7 @@ Does not know: how documents get into it (`indexing`), how it lies on the disk (
 from __future__ import annotations
 
 import bisect
+import functools
 import json
 import sqlite3
 import time
@@ -174,8 +175,17 @@ class Index:
 
     def num_passages_with(self, term: str) -> int:
         """How many passages have `term`."""
+        return self.num_passages_with_any([(term,)])
+
+    def num_passages_with_any(self, keys: Sequence[tuple[str, ...]]) -> int:
+        """How many passages have all the terms of any of `keys`."""
         with self.one_state():
-            return len(self._postings(term).passages)
+            found = [self._passages_with(key) for key in keys]
+        return len(found[0] if len(found) == 1 else np.unique(np.concatenate(found)))
+
+    def _passages_with(self, key: tuple[str, ...]) -> NDArray[np.uint32]:
+        first, *others = (self._postings(term).passages for term in key)
+        return functools.reduce(functools.partial(np.intersect1d, assume_unique=True), others, first)
 
     def documents(self) -> list[Held]:
         """All documents, in the order of their paths."""
@@ -216,14 +226,14 @@ class Index:
         self._data_version = self._count("PRAGMA data_version")
         self._version = self._version + 1
         self._segments = self.read_all(segments)
-        rows = self._rows("SELECT id, length FROM passages")
+        rows = self._rows("SELECT id, length, document FROM passages")
         self.num_passages = len(rows)
-        if not all(isinstance(number, int) and isinstance(length, int) for number, length in rows):
+        if not all(isinstance(value, int) for row in rows for value in row):
             raise BadFileError(self.name, "has passages that cannot be.", hint=REMOVE)
-        table = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        table = np.array(rows, dtype=np.int64).reshape(-1, 3)
         if len(table) and not (table[:, 0].min() > 0 and table[:, 0].max() < MOST_PASSAGES and table[:, 1].min() >= 0):
             raise BadFileError(self.name, "has passages that cannot be.", hint=REMOVE)
-        self._bm25 = Bm25(table[:, 0].astype(np.uint32), table[:, 1].astype(np.float32))
+        self._bm25 = Bm25(table[:, 0].astype(np.uint32), table[:, 1].astype(np.float32), table[:, 2])
 
     def _refresh(self) -> None:
         """Load anew where another process has changed the file."""

@@ -9,12 +9,15 @@ and Zaragoza 2009, "The Probabilistic Relevance Framework": a term that is f tim
 
     log(1 + (N - n + 0.5) / (n + 0.5)) · f · (k + 1) / (f + k · (1 - b + b · l / mean))
 
-where n of all N passages have it. What is asked by rare terms is nearly decided by them: once enough postings were added up, terms
-that are more frequent are looked up only for those passages that lead.
+where n of all N passages have it. A document is scored likewise, as one long passage, and a share of that goes to each of its
+passages that have any of the terms: what a text is about is often said once, and not where the answer stands. What is asked by rare
+terms is nearly decided by them: once enough postings were added up, terms that are more frequent are looked up only for those passages
+that lead.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 K, B = 1.2, 0.75
 ENOUGH = 100_000  # postings; about a millisecond
 LEADING = 2_000  # passages
+DOCUMENT_SHARE = 0.4  # of a document's score; chosen by the odd numbers of four sets of paraphrased questions (docs/log.md)
 
 Numbers = NDArray[np.uint32]
 
@@ -91,10 +95,16 @@ class Segment:
 
 
 class Bm25:
-    """The lengths of all passages, by which they are compared."""
+    """The lengths of all passages and documents, by which they are compared."""
 
-    def __init__(self, numbers: Numbers, lengths: NDArray[np.float32]) -> None:
-        """`numbers`: of the passages there are; `lengths`: in terms."""
+    def __init__(
+        self, numbers: Numbers, lengths: NDArray[np.float32], documents: NDArray[np.int64], *, share: float = DOCUMENT_SHARE
+    ) -> None:
+        """`numbers`: of the passages there are; of each, its length in terms and the number of its document.
+
+        `share`: how much of a document's score goes to each of its passages.
+        """
+        self._share = share
         self.num_passages = len(numbers)
         self.numbers = numbers
         size = int(numbers.max()) + 1 if len(numbers) else 0
@@ -103,6 +113,11 @@ class Bm25:
         self._penalty = np.full(size, np.inf, dtype=np.float32)
         self._penalty[numbers] = K * (1 - B + B * lengths / max(mean, 1.0))
         self._present = np.isfinite(self._penalty)
+        of_documents, places = np.unique(documents, return_inverse=True)
+        self._document = np.zeros(size, dtype=np.int32)
+        self._document[numbers] = places
+        whole = np.bincount(places, weights=lengths, minlength=len(of_documents)).astype(np.float32)
+        self._document_penalty = K * (1 - B + B * whole / max(float(whole.mean()) if len(whole) else 1.0, 1.0))
 
     def present(self, postings: Postings) -> Postings:
         """The postings in passages that are there."""
@@ -120,11 +135,12 @@ class Bm25:
         `among`: the only passages that are looked at, bool (P,); how rare a term is, all of them tell.
         """
         scores = np.zeros(len(self._penalty), dtype=np.float32)
+        of_documents = np.zeros(len(self._document_penalty), dtype=np.float32)
         leading: Numbers | None = None
         added = 0
         for postings, weight in sorted(wanted, key=lambda pair: len(pair[0].passages)):  # stable: equal ones as they were given
             num = len(postings.passages)
-            rarity = weight * np.log(1 + (self.num_passages - num + 0.5) / (num + 0.5))
+            rarity = weight * idf(num, self.num_passages)
             if among is not None:
                 postings = postings.of(among)
                 num = len(postings.passages)
@@ -132,6 +148,7 @@ class Bm25:
                 leading = _largest(scores, LEADING)
             if leading is None:
                 scores[postings.passages] += self._worth(postings, rarity)
+                self._add_documents(of_documents, postings, weight)
                 added += num
             elif num:
                 places = np.minimum(np.searchsorted(postings.passages, leading), num - 1)
@@ -142,11 +159,29 @@ class Bm25:
             others = np.ones(len(scores), dtype=bool)
             others[leading] = False
             scores[others] = 0  # they were not given all they have
+        some = np.flatnonzero(scores)
+        scores[some] += self._share * of_documents[self._document[some]]
         return scores
+
+    def _add_documents(self, scores: NDArray[np.float32], postings: Postings, weight: float) -> None:
+        """Add what a term is worth to the documents that have it. The passages of one have numbers next to each other."""
+        if not len(postings.passages):
+            return
+        documents = self._document[postings.passages]
+        starts = np.flatnonzero(np.diff(documents, prepend=-1))
+        counts = np.add.reduceat(postings.counts.astype(np.float32), starts)
+        found = documents[starts]
+        worth = weight * idf(len(found), len(scores)) * (K + 1)
+        scores[found] += np.float32(worth) * counts / (counts + self._document_penalty[found])
 
     def _worth(self, postings: Postings, rarity: float) -> NDArray[np.float32]:
         counts = postings.counts.astype(np.float32)
         return np.float32(rarity * (K + 1)) * counts / (counts + self._penalty[postings.passages])
+
+
+def idf(num: int, of: int) -> float:
+    """How much it tells that something is found, where `num` of so many have it."""
+    return math.log(1 + (of - num + 0.5) / (num + 0.5))
 
 
 def best(scores: NDArray[np.float32], limit: int) -> Numbers:

@@ -25,15 +25,15 @@ NUM_BY_OTHERS = 20
 MOST_OTHERS = 60
 EMPHASIS = 0.5  # what is rare counts that much more than BM25 has it: its inverse document frequency to this power
 NUM_SURE = 3  # passages, in one of which an answer in the words of the question is expected
-OTHERS_SHARE = 2.0  # of what a word itself would count
-CHARACTER_SHARE = 0.4  # of that, where all that is found is one Chinese character
+OTHERS_SHARE = 4.0  # of what a word itself would count, were it as rare as all it may be called together
+HINT_SHARE = 0.3  # of that
+CHARACTER_SHARE = 0.4  # of what another word counts, where all that is found is one Chinese character
 TOO_COMMON = 0.2  # of all passages: a synonym in so many tells nothing
 FEWEST_PASSAGES = 50  # a handful does not tell what is rare: where there are fewer, words are weighed as if there were so many
 NEVER_NAMED = 2.0  # what no document names weighs double: what they say of the rest does not answer that
 MOST_WANTED = 64
 VECTORS_WEIGHT = 1.6  # where words find nothing; chosen by the odd numbers of tests/apps/ask/data, both sets
 HELD_IS_ENOUGH = 0.7  # of a question in its best passage: then vectors could only spoil the ranking; below, they count the more
-LEAST_SPREAD = 0.3  # between the nearest and the last of those found, as a share of the nearest's cosine
 RERANKED = 10
 FALLS = 0.7  # from each fused rank to the next
 
@@ -52,6 +52,9 @@ class Searches(Protocol):
 
     def num_passages_with(self, term: str) -> int:
         """How many have `term`."""
+
+    def num_passages_with_any(self, keys: Sequence[tuple[str, ...]]) -> int:
+        """How many have all the terms of any of `keys`."""
 
     def text(self, document: int) -> str:
         """A document."""
@@ -75,14 +78,15 @@ class Judges(Protocol):
 class Weights:
     """How much each thing that is asked about counts.
 
-    `rarity`: its inverse document frequency; `others`: that of what it may be called otherwise.
-    `terms`: what passages are searched by, and the weight of each; `gains`: what a passage gains by another word.
+    `rarity`: its inverse document frequency; `others`: that of what it may be called otherwise. `terms`: what passages are searched by,
+    and the weight of each; `gains`: what a passage gains by another word for one; `hint`: by what an answer is likely to say.
     """
 
     rarity: Mapping[Wanted, float]
     others: Mapping[tuple[str, ...], float]
     terms: Mapping[str, float] = field(default_factory=dict)
-    gains: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    gains: Mapping[Wanted, float] = field(default_factory=dict)
+    hint: float = 0.0
 
     @property
     def total(self) -> float:
@@ -137,8 +141,24 @@ def weigh(index: Searches, asked: Question) -> Weights:
     rarest = sorted(weights, key=lambda wanted: -weights[wanted])[:MOST_WANTED]
     # Rarity counts twice, once in BM25: of two passages that have as much, the one with the rarer words is the likelier.
     terms = {term: (rarity(frequency(term)) / rarity(0)) ** EMPHASIS for term in asked.terms}
-    gains = {key: OTHERS_SHARE * found * (found / rarity(0)) ** EMPHASIS for key, found in others.items()}
-    return Weights({wanted: weights[wanted] for wanted in rarest}, others, terms, gains)
+
+    def gain(keys: Iterable[tuple[str, ...]]) -> float:
+        # All that a word may be called is one thing (Pirkola 1998): of thirty names a rare one is found by chance.
+        num = index.num_passages_with_any(list(keys))
+        return OTHERS_SHARE * rarity(num) ** 2 / rarity(0)
+
+    gains = {wanted: gain([*map(_alone, wanted.terms), *known_as]) for wanted in rarest if (known_as := _known_as(wanted.others, others))}
+    hints = _known_as(asked.hints, others)
+    hint = HINT_SHARE * gain(hints) if hints else 0.0
+    return Weights({wanted: weights[wanted] for wanted in rarest}, others, terms, gains, hint)
+
+
+def _alone(term: str) -> tuple[str, ...]:
+    return (term,)
+
+
+def _known_as(keys: Iterable[tuple[str, ...]], others: Mapping[tuple[str, ...], float]) -> list[tuple[str, ...]]:
+    return [key for key in keys if key in others]
 
 
 def by_words(
@@ -180,11 +200,12 @@ def _gain(asked: Question, weights: Weights, held: Set[str]) -> float:
     """What a passage gains by other words for those that it lacks."""
 
     def best(keys: Iterable[tuple[str, ...]]) -> float:
-        there = (key for key in keys if key in weights.gains and held >= set(key))
-        return max((weights.gains[key] * (CHARACTER_SHARE if _is_character(key) else 1.0) for key in there), default=0.0)
+        found = [key for key in _known_as(keys, weights.others) if held >= set(key)]
+        return 0.0 if not found else CHARACTER_SHARE if all(map(_is_character, found)) else 1.0
 
-    gain = sum(best(w.others) * (0.5 if w.character else 1.0) for w in asked.wanted if w.others and held.isdisjoint(w.terms))
-    return gain + 0.3 * best(asked.hints)
+    lacking = ((wanted, gain) for wanted, gain in weights.gains.items() if held.isdisjoint(wanted.terms))
+    gain = sum(gain * best(wanted.others) * (0.5 if wanted.character else 1.0) for wanted, gain in lacking)
+    return gain + weights.hint * best(asked.hints)
 
 
 def _is_character(key: tuple[str, ...]) -> bool:
@@ -211,7 +232,7 @@ def retrieve(
     if vectors is not None:
         by_meaning = vectors.nearest(question, limit=limit, documents=documents)
         held = _share_held(index, weights, found[0]) if found else 0.0
-        if held < HELD_IS_ENOUGH and _tells_apart(by_meaning):
+        if held < HELD_IS_ENOUGH and by_meaning:
             found = _with_meaning(found, by_meaning, weight=VECTORS_WEIGHT * (1 - held / HELD_IS_ENOUGH))[:limit]
     if judge is not None and found:
         head = found[:RERANKED]
@@ -219,11 +240,6 @@ def retrieve(
         judged = [passage for _, passage in sorted(zip(scores, head, strict=True), key=lambda pair: -pair[0])]
         found = _fused([(head, 1.0), (judged, 1.0)]) + [replace(passage, rank=0.0) for passage in found[RERANKED:]]
     return found
-
-
-def _tells_apart(ranking: Sequence[Found]) -> bool:
-    """Whether vectors differ by more than chance: to an encoder that cannot read a language all its texts are much alike."""
-    return bool(ranking) and ranking[0].rank - ranking[-1].rank >= LEAST_SPREAD * ranking[0].rank > 0
 
 
 def _share_held(index: Searches, weights: Weights, passage: Found) -> float:
@@ -235,9 +251,10 @@ def _with_meaning(worded: Sequence[Found], near: Sequence[Found], *, weight: flo
     """Each passage by its share of the best BM25 rank, and how far it is on the way from the farthest of the nearest to the nearest."""
     best = max((passage.rank for passage in worded), default=0.0) or 1.0  # 0: only a part of a phrase that might mean the same
     nearest, farthest = near[0].rank, near[-1].rank
+    spread = nearest - farthest or 1.0  # 0: nothing that was found is nearer than the rest
     scores = {_place(passage): max(passage.rank, 0.0) / best for passage in worded}
     for passage in near:
-        scores[_place(passage)] = scores.get(_place(passage), 0.0) + weight * (passage.rank - farthest) / (nearest - farthest)
+        scores[_place(passage)] = scores.get(_place(passage), 0.0) + weight * (passage.rank - farthest) / spread
     known = {_place(passage): passage for passage in (*near, *worded)}
     return sorted((replace(known[place], rank=score) for place, score in scores.items()), key=lambda passage: -passage.rank)
 
