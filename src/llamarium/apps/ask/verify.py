@@ -21,6 +21,7 @@ from typing import Literal
 
 from llamarium.apps.ask import kinds
 from llamarium.apps.ask.compared import Token, amounts, persons_of, tokens_of
+from llamarium.apps.ask.strangers import new_names
 from llamarium.apps.ask.words import folded_characters
 
 Reason = Literal["empty", "number", "name", "negation", "thing", "words"]
@@ -33,6 +34,7 @@ LIKELY = 0.7  # of the best fit: so well another place fits that it may be the o
 MARGIN = 0.15  # by how much more must speak for a turn than against it
 ACROSS = 0.5  # how much less what stands in another clause
 AGREES = 0.15  # what a word counts that is far from any negation
+BOUND = 9  # tokens that a common end counts as
 CLEARLY = 1.25  # how much better another fact must fit before it is taken for the one that belongs here
 
 
@@ -61,7 +63,8 @@ def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: flo
     if all(token.weak for token in said):
         return Verdict(False, (("empty", sentence.strip()),))
     pair = _Pair(said, tokens_of(passage, persons), tokens_of(context, persons))
-    reasons = [*pair.wrong_facts(), *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
+    strangers: list[tuple[Reason, str]] = [("name", name) for name in new_names(sentence, f"{passage}\n{context}")]
+    reasons = [*pair.wrong_facts(), *strangers, *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
     return Verdict(not reasons, tuple(dict.fromkeys(reasons)))
 
 
@@ -167,6 +170,25 @@ class _Pair:
                 yield "negation", _written([*said[a:b], *told[c:d]])
             elif code == "replace" and (new := self._substituted(a, b, c, d, beside=(left, right))):
                 yield "thing", _written(new)
+            elif code == "replace" and (changed := self._renumbered(a, b, c, d, beside=(left, right))):
+                yield "number", changed
+
+    def _renumbered(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> str:
+        """A number that stands in the very place of another one, whatever else of the passage it may be."""
+        if b - a != 1 or d - c != 1 or self.said[a].sort != "number" or self.told[c].sort != "number":
+            return ""
+        left, right = beside
+        said, told = self.said[a], self.told[c]
+        exact = left >= 3 and right >= 1 and not said.means(told) and not said.weak and not told.weak
+        return said.written if exact else ""
+
+    def _firm(self, a: int, b: int, c: int, d: int, *, beside: tuple[int, int]) -> int:
+        """How many equal tokens are on the weaker side of an edit; an end that sentence and clause have in common is as good as many."""
+        left, right = beside
+        told = self.told
+        begins = left == a and (c == left or told[c - left - 1].clause != told[c - left].clause)
+        ends = right == len(self.said) - b and (d + right == len(told) or told[d + right].clause != told[d + right - 1].clause)
+        return min(BOUND if begins and right >= 4 else left, BOUND if ends and left >= 4 else right)
 
     def _negated(self, a: int, b: int, c: int, d: int) -> bool:
         """Whether one of ``said[a:b]`` and ``told[c:d]`` negates, and their clauses are not alike in spite of it."""
@@ -197,7 +219,8 @@ class _Pair:
             if not (said[i].weak or self.matches[i] or (said[i].same and not said[i].kinds and not exact) or i in self._converted)
         ]
         new = [token for token in new if token.sort != "number"]  # numbers have rules of their own
-        if len(new) == 1 == len(new[0].key) and min(left, right) < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
+        firm = self._firm(a, b, c, d, beside=beside)
+        if len(new) == 1 == len(new[0].key) and firm < 2 and not new[0].kinds and new[0].key not in kinds.SURNAMES:
             return []  # one character is mostly a verb
         if new and any(not token.weak and token in self._unsaid for token in told[c:d]):
             return new
