@@ -35,7 +35,7 @@ class Signs:
 
 INTERCEPT = -4.33
 WEIGHTS = Signs(sentence=2.74, passage=2.16, gap=1.42, covered=2.47, dense=-0.65)
-SURE = 0.5
+SURE = 0.7
 # Lower would show more: at 0.1 every second English paraphrase of tests/apps/ask/data gets something, and so does every fourth question of
 # the trial whose document is missing. At 0.3 it is nearly all that can be answered, and one in eleven that cannot.
 THRESHOLD = 0.3
