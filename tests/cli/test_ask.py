@@ -11,8 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.apps.ask import qdrant_server
+from tests.apps.ask.animals import drawn, tokenizer, write
 
+from llamarium.checkpoint import huggingface
 from llamarium.cli.main import run
+from llamarium.models import bert
 from llamarium.text.document import read
 
 CHINESE = Path(__file__).parent.parent / "apps" / "ask" / "chinese"
@@ -269,3 +273,36 @@ def test_an_index_of_an_older_version(docs: Path, tmp_path: Path, capsys: pytest
     assert "hint: llamarium index" in captured.err
     assert run(["index", str(docs), "--out", str(out)]) == 0
     assert run(["ask", "What do llamas eat?", "--index", str(out)]) == 0
+
+
+def test_vectors_at_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str], said: list[str]) -> None:
+    """Put there by `index`, asked by `ask` where it is told so, taken away again; what is wrong has its exit code."""
+    docs, model, out = str(write(tmp_path / "docs")), str(tmp_path / "model"), str(tmp_path / "made.index")
+    huggingface.save_folder(Path(model), drawn(bert), tokenizer())
+    question = ["ask", "Which camels spit?", "--index", out]
+    with qdrant_server.serving() as server:
+        assert run(["index", docs, "--out", out, "--vectors", model, "--store", server.address]) == 0
+        assert capsys.readouterr().out.startswith("3 documents, 3 passages")
+        num = len(server.asked)
+        assert run([*question, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["citations"][0]["document"] == "camel.txt"
+        assert said == [f"{out} has vectors from {server.address}, which is asked only with --store; words alone are compared"]
+        assert len(server.asked) == num
+        assert run([*question, "--store", server.address, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["citations"][0]["document"] == "camel.txt"
+        assert server.asked[-1][1].endswith("/points/query")
+        assert run([*question, "--store", "qdrant://127.0.0.1:9"]) == 2
+        assert capsys.readouterr().err.endswith(f"has no vectors at qdrant://127.0.0.1:9.\nhint: They are at {server.address}.\n")
+        assert run([*question, "--store", "http://127.0.0.1:9"]) == 2
+        assert "is no address of a Qdrant server" in capsys.readouterr().err
+        for collection in server.collections:
+            server.client.delete_collection(collection)
+        assert run([*question, "--store", server.address]) == 3
+        assert "no longer where they were put" in capsys.readouterr().err
+        server.raw = (200, b"<html>")
+        assert run([*question, "--store", server.address]) == 1
+        assert capsys.readouterr().err.startswith(f"error: {server.address} gave no usable answer")
+        server.raw = None
+        assert run(["index", docs, "--out", out, "--vectors", "none", "--store", server.address]) == 0
+    assert run(question) == 0
+    assert not any("--store" in line for line in said[1:])

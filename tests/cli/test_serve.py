@@ -35,6 +35,8 @@ def model(tmp_path: Path) -> Path:
         ("{model} --port 0 --index {home}/note.txt", 3, "cannot be used as an index"),
         ("{model} --port 0 --docs {home}/absent", 2, "does not exist"),
         ("{model} --port 0 --docs {home} --index {home}/x", 2, "not both"),
+        ("{model} --port 0 --docs {home} --store qdrant://127.0.0.1:9", 2, "of an index"),
+        ("{model} --port 0 --embeddings http://127.0.0.1:9", 2, "of an index"),
         ("{model} --port 0 --api-key-file {home}/absent", 2, "does not exist"),
         ("{model} --port 0 --api-key-file {home}/empty", 3, "no key"),
         ("{model} --host not.a.host.invalid --port 0 --api-key-file {home}/note.txt", 2, "no address"),

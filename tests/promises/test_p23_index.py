@@ -24,7 +24,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from llamarium.apps.ask import indexing, store, vector_rows
+from llamarium.apps.ask import indexing, store, vector_store
 from llamarium.apps.ask.index import Index, build, open_index
 from llamarium.apps.ask.vectors import open_vectors
 from llamarium.apps.ask.words import question_words
@@ -100,7 +100,7 @@ def serve() -> None:
             CONTROLS[case["control"]]()
             os.environ[VARIABLE] = case["failpoint"]
             try:
-                vector_rows.TOGETHER = 8
+                vector_store.TOGETHER = 8
                 build([case["docs"]], Path(case["out"]), vectors=case["vectors"]).close()
             finally:
                 os._exit(0)

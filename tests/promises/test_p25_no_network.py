@@ -122,6 +122,7 @@ def test_every_import_stays_on_this_machine(guarded: Guarded) -> None:
     paths = [path.relative_to(root.parent).with_suffix("") for path in sorted(root.rglob("*.py"))]
     names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
     assert "llamarium.ground.files" in names
+    names.append("qdrant_client")  # imported only where its server is asked
     child = guarded.run("-c", IMPORT_ALL, json.dumps(names))
     assert child.returncode == 0, child.stderr
     imported, absent = json.loads(child.stdout.splitlines()[-1])
@@ -142,6 +143,7 @@ ATTEMPTS = {
     "asyncio": "import asyncio; asyncio.run(asyncio.open_connection('192.0.2.1', 80))",
     "another process": "import sys, subprocess as s; s.run([sys.executable, '-c', 'import socket; socket.gethostbyname(chr(120))'])",
     "a thread": "import threading, socket; t = threading.Thread(target=socket.getaddrinfo, args=('x', 1)); t.start(); t.join()",
+    "a vector server": "from llamarium.apps.ask.qdrant import Qdrant as Q; Q('qdrant://192.0.2.1:6333', name='x')",
     "the hub": "import huggingface_hub; huggingface_hub.snapshot_download('a/b')",
 }
 
@@ -167,6 +169,27 @@ def test_sockets_within_this_machine_are_left_alone(guarded: Guarded) -> None:
     script += "s = socket.socket(socket.AF_UNIX); s.bind('s'); s.listen(); c = socket.socket(socket.AF_UNIX); c.connect('s')"
     child = guarded.run("-c", script)
     assert (child.returncode, guarded.tried()) == (0, []), child.stderr
+
+
+VECTORS = """
+import os, sys
+from llamarium.apps.ask.qdrant import KEY, Qdrant
+from llamarium.ground.errors import NetworkError
+os.environ |= {"HTTP_PROXY": "http://192.0.2.9:1", "HTTPS_PROXY": "http://192.0.2.9:1", "ALL_PROXY": "http://192.0.2.9:1", KEY: "k"}
+try:
+    Qdrant(sys.argv[1], name="x")
+except NetworkError:
+    sys.exit(0)
+sys.exit("no error")
+"""
+
+
+def test_a_vector_server_is_asked_and_nobody_else(guarded: Guarded) -> None:
+    """Neither a proxy of the environment's nor anybody who would like to know that it is used."""
+    child = guarded.run("-c", VECTORS, "qdrant+https://192.0.2.1")
+    assert child.returncode == 0, child.stderr
+    assert guarded.tried() != []
+    assert {attempt.partition(" ")[2] for attempt in guarded.tried()} <= {"'192.0.2.1'", "b'192.0.2.1'", "('192.0.2.1', 6333)"}
 
 
 # Telemetry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.apps.ask import qdrant_server
+from tests.apps.ask.animals import drawn, tokenizer
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -20,10 +23,11 @@ from llamarium.apps.ask.answer import ask
 from llamarium.apps.ask.index import build, build_in_memory, open_index
 from llamarium.checkpoint import huggingface
 from llamarium.engine.language_model import LanguageModel
-from llamarium.ground.errors import BadFileError, UsageError
+from llamarium.ground.errors import BadFileError, NetworkError, UsageError
 from llamarium.models import bert
 from llamarium.server import library as module
 from llamarium.server.library import Library, check_name
+from llamarium.server.refusal import refused
 from llamarium.text.document import read
 from llamarium.tokens.tokenizer import Tokenizer
 
@@ -96,6 +100,29 @@ def test_vectors_of_the_index_are_asked_too(docs: Path, tmp_path: Path) -> None:
     (model / "config.json").write_text((model / "config.json").read_text() + " ")
     with pytest.raises(BadFileError, match="not the"):
         Library(lambda: open_index(out))
+
+
+def test_vectors_at_another_server(docs: Path, tmp_path: Path, said: list[str]) -> None:
+    """It is asked where its address was given; a client is not told what it is."""
+    model, out = tmp_path / "encoder", tmp_path / "index"
+    huggingface.save_folder(model, drawn(bert), tokenizer())
+    with qdrant_server.serving() as other:
+        build([docs], out, vectors=str(model), at=other.address).close()
+        num = len(other.asked)
+        with contextlib.closing(Library(lambda: open_index(out))) as library:
+            assert asyncio.run(library.ask(BARN, documents=["llamas.txt"])).found
+        assert len(other.asked) == num
+        assert "words alone" in said[-1]
+        with contextlib.closing(Library(lambda: open_index(out), at=other.address)) as library:
+            assert asyncio.run(library.ask(BARN, documents=["llamas.txt"])).found
+            assert other.asked[-1][1].endswith("/points/query")
+            other.raw = (500, b"{}")
+            with pytest.raises(NetworkError) as error:
+                asyncio.run(library.ask(BARN))
+        told = refused(error.value)
+        assert told.status == 503
+        assert other.address not in told.message
+        assert other.address in said[-1]
 
 
 def test_documents_are_listed_and_their_text_is_what_offsets_count_in(serving: Start, echo: LanguageModel, docs: Path) -> None:

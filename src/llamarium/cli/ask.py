@@ -58,6 +58,9 @@ def command(
     embeddings: Annotated[
         str | None, typer.Option("--embeddings", metavar="URL", help="Where the vectors of this index are from, if from an address.")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option("--store", metavar="ADDRESS", help="The Qdrant server that has the vectors of this index, if one has.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Answer a question with verbatim quotes from your documents, or say that they do not answer it."""
@@ -67,7 +70,7 @@ def command(
         raise UsageError("The question is empty.", hint='For example: llamarium ask "How is it installed?" --docs DIR')
     begin = time.perf_counter()
     with _open(docs if docs or index or not faq else str(faq), index) as opened:
-        asking = _asking(opened, synonyms=synonyms, rerank=rerank, embeddings=embeddings)
+        asking = _asking(opened, synonyms=synonyms, rerank=rerank, embeddings=embeddings, at=at)
         answers = _answers(asking, faq=faq)
         if question is None:
             _converse(answers, model=model, json=json)
@@ -76,14 +79,14 @@ def command(
             _show(question, replace(answer, seconds=time.perf_counter() - begin), json=json)
 
 
-def _asking(opened: Index, *, synonyms: Path | None, rerank: str | None, embeddings: str | None) -> Callable[[str], Answer]:
+def _asking(opened: Index, *, synonyms: Path | None, rerank: str | None, embeddings: str | None, at: str | None) -> Callable[[str], Answer]:
     """What answers from the documents: by words, by vectors where the index has them, and as a model judges, if one shall."""
     from llamarium.apps.ask.answer import ask
     from llamarium.apps.ask.synonyms import read_synonyms
     from llamarium.apps.ask.vectors import open_vectors
 
     judge = None
-    vectors = open_vectors(opened, embeddings=embeddings)
+    vectors = open_vectors(opened, embeddings=embeddings, at=at)
     if rerank is not None:
         from llamarium.apps.ask.rerank import Likelihood
 

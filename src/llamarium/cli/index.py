@@ -23,12 +23,16 @@ def command(
     embeddings: Annotated[
         str | None, typer.Option("--embeddings", metavar="URL", help="The OpenAI-compatible address that has MODEL; texts are sent there.")
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--store", metavar="ADDRESS", help="Keep the vectors at a Qdrant server, qdrant://HOST[:PORT], not in FILE."),
+    ] = None,
 ) -> None:
     """Make an index of documents, so that many questions can be asked of them at once."""
     from llamarium.apps.ask.index import build
     from llamarium.ground import progress
 
-    with build(docs, out, vectors=vectors, embeddings=embeddings) as index:
+    with build(docs, out, vectors=vectors, embeddings=embeddings, at=at) as index:
         for bad in index.bad_documents[:MOST_LISTED]:
             progress.say(f"left out {shown(bad.path)}: {shown(bad.reason)}")
         if len(index.bad_documents) > MOST_LISTED:

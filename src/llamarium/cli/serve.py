@@ -26,6 +26,12 @@ def command(
     *,
     index: Annotated[Path | None, typer.Option("--index", metavar="FILE", help="An index made by llamarium index, to ask.")] = None,
     docs: Annotated[str | None, typer.Option("--docs", metavar="DIR", help="A folder or file to read and ask, or python:docs.")] = None,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", metavar="URL", help="Where the vectors of this index are from, if from an address.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--store", metavar="ADDRESS", help="The Qdrant server that has the vectors of this index, if one has.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8000,
     api_key_file: Annotated[
@@ -57,10 +63,12 @@ def command(
         raise UsageError(
             f"{host} can be reached from other machines, and there is no key.", hint=f"Give --api-key-file FILE, or set {VARIABLE}."
         )
+    if index is None and (embeddings is not None or at is not None):
+        raise UsageError("--embeddings and --store are of the vectors of an index.", hint="--index FILE is one that has vectors.")
     opener = _opener(docs, index)
     name = Path(model).resolve().name if Path(model).exists() else model  # where it lies is nobody's business
     # What is wrong is said in the order of what it costs to find out: the address, the documents, the model.
-    with suppress(KeyboardInterrupt), bind(host, port) as bound, closing(Library(opener)) as library:
+    with suppress(KeyboardInterrupt), bind(host, port) as bound, closing(Library(opener, embeddings=embeddings, at=at)) as library:
         for path, reason in library.bad_documents[:MOST_LISTED]:
             progress.say(f"left out {shown(path)}: {shown(reason)}")
         if len(library.bad_documents) > MOST_LISTED:

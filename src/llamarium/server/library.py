@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import shutil
 import tempfile
 import time
@@ -53,7 +54,8 @@ class Listed:
 class Library:
     """The documents. Its methods that begin with an underscore run in its own thread."""
 
-    def __init__(self, open_index: Callable[[], Index] | None = None) -> None:
+    def __init__(self, open_index: Callable[[], Index] | None = None, *, embeddings: str | None = None, at: str | None = None) -> None:
+        """`embeddings`, `at`: the addresses that may be asked for the vectors of the index, see `open_vectors`."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
         self._waiting = 0
         self._given: Index | None = None
@@ -63,7 +65,8 @@ class Library:
         self._folder: Path | None = None
         if open_index is not None:
             try:
-                self._thread.submit(self._open, open_index).result()
+                # In this context, so that what is said of the index is heard.
+                self._thread.submit(contextvars.copy_context().run, self._open, open_index, embeddings, at).result()
             except BaseException:
                 self._thread.shutdown()
                 raise
@@ -103,9 +106,9 @@ class Library:
         finally:
             self._waiting -= 1
 
-    def _open(self, open_index: Callable[[], Index]) -> None:
+    def _open(self, open_index: Callable[[], Index], embeddings: str | None, at: str | None) -> None:
         self._given = open_index()
-        self._vectors = open_vectors(self._given)
+        self._vectors = open_vectors(self._given, embeddings=embeddings, at=at)
         self._note()
 
     def _note(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from llamarium.ground.errors import BadFileError, LlamariumError, NotFoundError, ResourceError
+from llamarium.ground import progress
+from llamarium.ground.errors import BadFileError, LlamariumError, NetworkError, NotFoundError, ResourceError
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -48,7 +49,13 @@ def stopping() -> RefusedError:
 
 
 def refused(error: LlamariumError) -> RefusedError:
-    """What went wrong below, as a refusal. A path of this machine is nobody's business: of a bad file only the reason is told."""
+    """What went wrong below, as a refusal. A path of this machine is nobody's business: of a bad file only the reason is told.
+
+    Nor is the address of another server that this one asks for vectors; who runs this one is told.
+    """
+    if isinstance(error, NetworkError):
+        progress.say(error.message)
+        return RefusedError(503, "A server that this one asks for vectors gives no answer.")
     message = error.reason if isinstance(error, BadFileError) else " ".join(filter(None, (error.message, error.hint)))
     status = 503 if isinstance(error, ResourceError) else 404 if isinstance(error, NotFoundError) else 400
     return RefusedError(status, message)

@@ -15,14 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.apps.ask import qdrant_server
+from tests.apps.ask.animals import drawn, tokenizer
 
 from llamarium.apps.ask.postings import Bm25, Postings, Segment
+from llamarium.checkpoint import huggingface
 from llamarium.cli.main import run
+from llamarium.models import bert
 
 ROOT = Path(__file__).parents[3]
 GUIDES = [ROOT / "docs" / "guides" / name for name in ("ask.md", "questions.md")]
 CONCEPT = ROOT / "docs" / "concepts" / "ask.md"
-NEEDS_MODELS = ("--model", "--vectors", "smollm2")
+NEEDS_MORE = ("--model", "--vectors", "smollm2", "--store")  # than documents
 
 
 def blocks(page: Path, language: str = "") -> list[str]:
@@ -46,12 +50,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_command_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for page in GUIDES for block in blocks(page) for line in block.splitlines()]
-    commands = [line for line in lines if line.startswith("llamarium ") and not any(word in line for word in NEEDS_MODELS)]
+    commands = [line for line in lines if line.startswith("llamarium ") and not any(word in line for word in NEEDS_MORE)]
     assert len(commands) >= 6
     for line in commands:
         assert run(shlex.split(line)[1:]) == 0, line
         assert capsys.readouterr().out
     assert (place / "answers.html").exists()
+
+
+def test_the_commands_with_a_server_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    huggingface.save_folder(place / "model", drawn(bert), tokenizer())
+    lines = [line for block in blocks(GUIDES[0]) for line in block.splitlines() if line.startswith("llamarium ") and "--store" in line]
+    assert len(lines) == 2
+    with qdrant_server.serving() as server:
+        for line in lines:
+            its = line.replace("all-minilm-l6-v2", "model").replace("qdrant://127.0.0.1:6333", server.address)
+            assert run(shlex.split(its)[1:]) == 0, its
+            assert capsys.readouterr().out
+        assert server.asked[-1][1].endswith("/query")
 
 
 def test_the_conversation_is_one(place: Path) -> None:

@@ -6,61 +6,33 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from tests.apps.ask.animals import ANIMALS, Letters, drawn, letters, tokenizer, write
 from tokenizers import Regex
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE, WordLevel
-from tokenizers.pre_tokenizers import ByteLevel, Split, Whitespace
+from tokenizers.pre_tokenizers import ByteLevel, Split
 
-from llamarium.apps.ask import encoders, gloss, vector_rows
-from llamarium.apps.ask.encoders import KEY, Array, AtAddress, Kind, open_encoder, pooled_states, reads_chinese
+from llamarium.apps.ask import encoders, gloss, vector_rows, vector_store
+from llamarium.apps.ask.encoders import KEY, AtAddress, open_encoder, pooled_states, reads_chinese
 from llamarium.apps.ask.index import build, open_index
-from llamarium.apps.ask.vector_rows import add_vectors
+from llamarium.apps.ask.vector_store import add_vectors
 from llamarium.apps.ask.vectors import Vectors, open_vectors
 from llamarium.checkpoint import huggingface
 from llamarium.ground.errors import BadFileError, NetworkError, NotFoundError, UsageError
 from llamarium.models import bert, llama
 from llamarium.tokens.tokenizer import Tokenizer
 
-ANIMALS = {"llama.txt": "Llamas hum.", "camel.txt": "Camels spit.", "goat.txt": "Goats climb."}
-
-
-def letters(text: str) -> list[float]:
-    """A vector that anybody can check: how often a letter is there."""
-    return [float(text.lower().count(letter)) for letter in "abcdefghilmnopst"]
-
-
-@dataclass
-class Letters:
-    """An encoder of our own making: it counts letters."""
-
-    name: str = "letters"
-    sha256: str = "0"
-    kind: Kind = "encoder"
-    seen: list[str] = field(default_factory=list)
-
-    def reads(self, text: str) -> bool:
-        return "?!" not in text
-
-    def encode(self, texts: Sequence[str]) -> Array:
-        self.seen += texts
-        return np.array([letters(text) for text in texts], dtype=np.float32)
-
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    for name, text in ANIMALS.items():
-        (folder / name).write_text(text)
-    return folder
+    return write(tmp_path / "docs")
 
 
 @pytest.fixture
@@ -100,7 +72,7 @@ def test_only_new_passages_are_encoded_and_gone_ones_are_not_found(docs: Path, o
 
 
 def test_vectors_are_packed_and_stay_the_same(docs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_rows, "TOGETHER", 1)
+    monkeypatch.setattr(vector_store, "TOGETHER", 1)
     monkeypatch.setattr(vector_rows, "ROWS", 2)
     for number in range(12):
         (docs / "more.txt").write_text(f"Number {number}.")
@@ -141,26 +113,6 @@ def test_vectors_that_cannot_be(change: str, out: Path) -> None:
 
 
 # --- A language model's states ----------------------------------------------------------------------------------------
-
-
-KNOWN = ["[END]", *sorted({word for text in ANIMALS.values() for word in text.removesuffix(".").split()}), ".", "[UNK]"]
-
-
-def tokenizer() -> Tokenizer:
-    backend = Backend(WordLevel({word: number for number, word in enumerate(KNOWN)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = Whitespace()
-    backend.add_special_tokens(["[END]", "[UNK]"])
-    return Tokenizer(backend.to_str(), {"eos_token": "[END]", "unk_token": "[UNK]"})
-
-
-def drawn(family: Any) -> Any:
-    """A tiny model whose weights are so large that another token is seen."""
-    torch.manual_seed(1)
-    model = family.Model(replace(family.TINY, vocab_size=len(KNOWN)))
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.4)
-    return model.eval()
 
 
 def test_pooled_states_do_not_depend_on_the_neighbours() -> None:

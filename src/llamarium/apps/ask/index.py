@@ -13,7 +13,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -26,8 +26,10 @@ from llamarium.apps.ask.encoders import Encoder, open_encoder
 from llamarium.apps.ask.indexing import MOST_PASSAGES, BadDocument, Changes, names, segments, update
 from llamarium.apps.ask.passages import LARGEST
 from llamarium.apps.ask.postings import Bm25, Postings, best
+from llamarium.apps.ask.qdrant import Qdrant, read_address
 from llamarium.apps.ask.store import REMOVE, sqlite_errors, transaction
-from llamarium.apps.ask.vector_rows import Recorded, add_vectors, recorded, remove_vectors
+from llamarium.apps.ask.vector_rows import Rows
+from llamarium.apps.ask.vector_store import Recorded, VectorStore, add_vectors, not_there, recorded, remove_vectors
 from llamarium.apps.ask.words import Question
 from llamarium.ground import progress
 from llamarium.ground.errors import BadFileError, ExistsError, NotFoundError, UsageError
@@ -102,6 +104,7 @@ class Index:
         self.bad_documents = tuple(bad_documents)
         self.changes = changes
         self._connection = connection
+        self._opened: list[VectorStore] = []
         self._deadline = float("inf")
         self._kept: dict[str, Postings] = {}
         self._texts: dict[int, str] = {}
@@ -117,7 +120,9 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and of the server that has its vectors."""
+        for vectors in self._opened:
+            vectors.close()
         self._connection.close()
 
     @property
@@ -135,6 +140,7 @@ class Index:
         """Whatever is read inside is of one state of the file, the newest."""
         with sqlite_errors(self.name), transaction(self._connection, writing=False):
             self._refresh()
+            self._deadline = float("inf")  # of what is read of the file, not through us: it takes as long as it takes
             yield
 
     def read_all(self, read: Callable[[sqlite3.Connection], T]) -> T:
@@ -146,6 +152,15 @@ class Index:
     def recorded_vectors(self) -> Recorded | None:
         """Of which encoder it has vectors."""
         return self.read_all(recorded)
+
+    def vector_store(self, found: Recorded, *, at: str | None = None) -> VectorStore:
+        """Where the vectors are that are recorded as `found`; it is closed with the index. `UsageError` unless that is `at`."""
+        if found.store != (at or ""):
+            raise not_there(self.name, found, at or "")
+        if not found.store:
+            return Rows(self._connection, name=self.name, centred=found.kind == "llama")
+        self._opened.append(Qdrant(found.store, found.collection, name=self.name))
+        return self._opened[-1]
 
     @property
     def is_finished(self) -> bool:
@@ -298,7 +313,9 @@ def _is_sound(found: Found) -> bool:
     return 0 <= found.start <= found.body <= found.end <= found.start + LARGEST
 
 
-def build(docs: Sequence[str | Path], out: Path, *, vectors: str | None = None, embeddings: str | None = None) -> Index:
+def build(
+    docs: Sequence[str | Path], out: Path, *, vectors: str | None = None, embeddings: str | None = None, at: str | None = None
+) -> Index:
     """Make the index file `out` hold `docs`, and open it.
 
     What is in an index at `out` and has not changed stays; what is not in `docs` goes. A document is in it as it was or as it is,
@@ -306,24 +323,38 @@ def build(docs: Sequence[str | Path], out: Path, *, vectors: str | None = None, 
     of a name, `BadFileError` if no file can be read, `ExistsError` if `out` is something else than an index.
 
     `vectors`: the MODEL that makes a vector of each passage, or "none" to take them out; by default those that are there are kept up.
-    `embeddings`: the OpenAI-compatible address that has the model.
+    `embeddings`: the OpenAI-compatible address that has the model. `at`: the Qdrant server that shall have the vectors, or has them
+    (see `qdrant.read_address`); by default they are in the file.
     """
     if embeddings is not None and vectors in (None, NO_VECTORS):
         raise UsageError("--embeddings needs the name of a model.", hint="For example: --vectors NAME --embeddings URL")
     if out.exists() and not (out.is_file() and store.is_index(out)):
         raise ExistsError(f"{out} is there already and is no index.", hint="Choose another name for --out.")
+    at = read_address(at) if at is not None else None
+    found = _recorded(out)
+    if at is not None and vectors in (None, NO_VECTORS) and (found is None or found.store != at):
+        raise not_there(str(out), found, at)
     files = _files(docs, leave_out=out)
-    # First, since a model that is not there is said before hours of work and not after.
+    # First, since a model or a server that is not there is said before hours of work and not after.
     encoder = open_encoder(vectors, embeddings=embeddings) if vectors not in (None, NO_VECTORS) else None
-    with disk_errors(out):
+    if at is not None and encoder is not None and encoder.kind == "llama":
+        message = (
+            f"{encoder.name} is a language model: its vectors are compared by what they have beyond their mean, which no server tells."
+        )
+        raise UsageError(message, hint="Leave --store out, or take a sentence encoder: --vectors all-minilm-l6-v2")
+    with ExitStack() as stack, disk_errors(out):
+        place = None
+        if at is not None:
+            known = found.collection if found is not None and found.store == at else ""
+            place = stack.enter_context(closing(Qdrant(at, known, name=str(out))))
         try:
             bad_documents, changes = _update(files, out, names(docs), anew=not _can_be_opened(out))
         except _BrokenIndexError:
             bad_documents, changes = _update(files, out, names(docs), anew=True)
         if vectors == NO_VECTORS:
-            remove_vectors(out)
-        elif encoder := encoder or _kept_up(out):
-            add_vectors(out, encoder)
+            remove_vectors(out, place)
+        elif encoder := encoder or _kept_up(out, at):
+            add_vectors(out, encoder, place)
     return open_index(out, bad_documents=bad_documents, changes=changes)
 
 
@@ -336,14 +367,25 @@ def _can_be_opened(path: Path) -> bool:
     return True
 
 
-def _kept_up(out: Path) -> Encoder | None:
+def _recorded(out: Path) -> Recorded | None:
+    """Which vectors there are before anything is done; None where there is no index that can be read."""
+    try:
+        with sqlite_errors(str(out)), closing(store.open_to_read(out)) as connection:
+            return recorded(connection)
+    except (BadFileError, NotFoundError):
+        return None
+
+
+def _kept_up(out: Path, at: str | None) -> Encoder | None:
     """What made the vectors that an index has, so that new passages get theirs."""
-    with open_index(out) as index:
-        found = index.recorded_vectors()
+    found = _recorded(out)
     if found is None:
         return None
-    if found.kind == "openai":
-        progress.say(f"new passages have no vectors: --vectors {found.name} --embeddings {found.address} makes them")
+    options = [f"--vectors {found.name} --embeddings {found.address}"] if found.kind == "openai" else []
+    if found.store and (options or at is None):
+        options.append(f"--store {found.store}")
+    if options:
+        progress.say(f"new passages have no vectors: {' '.join(options)} makes them")
         return None
     return open_encoder(found.name)
 

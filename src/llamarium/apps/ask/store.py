@@ -8,8 +8,8 @@ Does not know: what stands in the tables.
                 its text with its SHA-256
     passages    document, start, body, end (code points of the text), length (in terms), heading
     postings    segment (of passages that were indexed together), term, and where it is: a blob, see `postings`
-    vectors     up to 4,096 passages a row: their numbers (uint32) and vectors (float16), see `vector_rows`
-    state       what the index is as a whole: who made it, whether it was finished, of which encoder its vectors are
+    vectors     up to 4,096 passages a row: their numbers (uint32) and vectors (float16), see `vector_rows`; none where a server has them
+    state       what the index is as a whole: who made it, whether it was finished, of which encoder its vectors are and where
 
 The journal is a write-ahead log: who reads sees the last state that was committed, while another writes, and after any crash.
 """
