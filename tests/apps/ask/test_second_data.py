@@ -1,6 +1,6 @@
-"""The second set that judges `ask` is what its README says.
+"""The second and the third set that judge `ask` are what their README says.
 
-Takes: tests/apps/ask/data/second. Gives: a failure for every broken line. Does not know: the code that the set judges.
+Takes: tests/apps/ask/data/second and third. Gives: a failure for every broken line. Does not know: the code that the sets judge.
 """
 
 import json
@@ -14,6 +14,7 @@ TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted((DATA / 
 VERIFIER, QUESTIONS = (
     [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()] for name in ("verifier.jsonl", "questions.jsonl")
 )
+THIRD = [json.loads(line) for line in (DATA.parent / "third" / "verifier.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_questions() -> None:
@@ -42,7 +43,22 @@ def test_verifier() -> None:
         assert row["label"] == "supported" or row["sentence"].rstrip(".。") not in row["passage"], row["id"]
 
 
-@pytest.mark.parametrize(("kept", "text"), [(VERIFIER, "sentence"), (QUESTIONS, "question")], ids=["verifier", "questions"])
+def test_third_verifier() -> None:
+    assert Counter((row["language"], row["label"], row["change"]) for row in THIRD) == {
+        (language, "supported" if change in ("none", "paraphrase") else "unsupported", change): count
+        for language in ("en", "zh")
+        for change, count in {"none": 70, "paraphrase": 130, "number": 50, "name": 50, "negation": 50, "entity": 50}.items()
+    }
+    assert set(Counter(row["passage"] for row in THIRD).values()) == {4}
+    for row in THIRD:
+        assert row["label"] == "supported" or row["sentence"].rstrip(".。") not in row["passage"], row["id"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "text"),
+    [(VERIFIER, "sentence"), (QUESTIONS, "question"), (THIRD, "sentence")],
+    ids=["verifier", "questions", "third"],
+)
 def test_nothing_occurs_twice(kept: list[dict[str, str]], text: str) -> None:
     assert not [row for row, count in Counter(row["id"] for row in kept).items() if count > 1]
     assert not [row for row, count in Counter(row[text].casefold() for row in kept).items() if count > 1]

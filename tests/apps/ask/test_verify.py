@@ -21,7 +21,7 @@ from llamarium.apps.ask.quantities import chinese_number, quantities
 from llamarium.apps.ask.verify import verify
 
 DATA = Path(__file__).parent / "data"
-SET, SECOND_SET = DATA / "verifier.jsonl", DATA / "second" / "verifier.jsonl"
+SET, SECOND_SET, THIRD_SET = (DATA / name / "verifier.jsonl" for name in (".", "second", "third"))
 
 
 def rows(parity: int | None = None, *, of: Path = SET) -> list[dict[str, Any]]:
@@ -122,6 +122,12 @@ UNSUPPORTED = [
     ("现任裁判长为韩牧之，副裁判长为邱若兰。", "现任裁判长为邱若兰。", "name"),
     ("委员会否决了涨价的提议。", "委员会通过了涨价的提议。", "negation"),
     ("老豆腐用盐卤点浆。", "今天的天气很好，适合散步。", "words"),
+    # what stands in the very place of something else
+    ("The flour contains more protein by weight than the bran.", "The flour contains less protein by weight than the bran.", "negation"),
+    ("The oldest part of the wall was built of stone.", "The youngest part of the wall was built of stone.", "negation"),
+    ("电梯在入口左侧，寄存处在右侧。", "寄存处在左侧。", "negation"),
+    ("住满两年可以申请，轮候期最长为三十六个月。", "轮候期最长为二十四个月。", "number"),
+    ("凯瑟琳公主把茶叶带进了英国王室。", "安妮公主把茶叶带进了英国王室。", "name"),
 ]
 
 
@@ -174,6 +180,13 @@ def test_on_a_harder_set() -> None:
     assert share(counts, "both", "unsupported") >= 0.73
 
 
+def test_on_answers() -> None:
+    counts = right(rows(0, of=THIRD_SET))
+    assert share(counts, "both", "none") >= 0.97
+    assert share(counts, "both", "supported") >= 0.76
+    assert share(counts, "both", "unsupported") >= 0.79
+
+
 EVEN_ACCEPTED, EVEN_REJECTED = 0.84, 0.89
 ALL_ACCEPTED, ALL_REJECTED = 0.90, 0.94
 
@@ -223,6 +236,7 @@ def test_a_long_pair_is_judged_in_time() -> None:
 def table() -> Iterator[str]:
     parts = [("even, not looked at", rows(0)), ("odd", rows(1)), ("all", rows())]
     parts += [("second set, even", rows(0, of=SECOND_SET)), ("second set, all", rows(of=SECOND_SET))]
+    parts += [("third set, even", rows(0, of=THIRD_SET)), ("third set, all", rows(of=THIRD_SET))]
     for name, lines in parts:
         begin = time.perf_counter()
         counts = right(lines)

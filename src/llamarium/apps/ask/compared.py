@@ -17,13 +17,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llamarium.apps.ask import kinds
+from llamarium.apps.ask.contraries import CONTRARIES_CHINESE, CONTRARIES_ENGLISH
 from llamarium.apps.ask.quantities import Quantity, quantities
 from llamarium.apps.ask.words import STOP_WORDS, stem
 
 
 @dataclass(frozen=True)
 class Token:
-    """One unit of comparison. `clause` and `sentence` count from 0; `sides` says which side of which opposites it is on."""
+    """One unit of comparison. `clause` and `sentence` count from 0; `sides` says which side of which opposites it is on, `contraries` of
+    those that are opposites only in each other's place."""
 
     key: str
     written: str
@@ -31,6 +33,7 @@ class Token:
     same: frozenset[int] = frozenset()
     kinds: frozenset[int] = frozenset()
     sides: Mapping[int, int] = field(default_factory=dict)
+    contraries: Mapping[int, int] = field(default_factory=dict)
     negates: bool = False
     excuses: bool = False
     weak: bool = False
@@ -49,6 +52,10 @@ class Token:
         if self.sort == other.sort == "word" and not (self.kinds and other.kinds):
             return _related(self.key, other.key)
         return False
+
+    def excludes(self, other: Token) -> bool:
+        """Whether it says the contrary, if it stands where the other does."""
+        return any(other.contraries.get(label, side) != side for label, side in self.contraries.items())
 
 
 @dataclass(frozen=True)
@@ -241,6 +248,7 @@ def _english(word: str, *, inside: bool = False, letter: bool = False) -> Token:
         same=frozenset() if capital and of_kinds else known.same.get(base, frozenset()),
         kinds=of_kinds,
         sides={} if capital and of_kinds else known.sides.get(base, {}),
+        contraries=known.contraries.get(base, {}),
         negates=negates or base in _REFUSING,
         excuses=lower in known.excuses or (lower.startswith("un") and len(lower) > 5),
         weak=weak,
@@ -259,6 +267,7 @@ def _dense(word: str) -> Token:
         same=known.same.get(word, frozenset()),
         kinds=known.kinds.get(word, frozenset()),
         sides=known.sides.get(word, {}),
+        contraries=known.contraries.get(word, {}),
         negates=negates,
         excuses=word in known.excuses,
         weak=negates or word in known.weak,
@@ -275,6 +284,7 @@ class _Lists:
     same: Mapping[str, frozenset[int]]
     kinds: Mapping[str, frozenset[int]]
     sides: Mapping[str, Mapping[int, int]]
+    contraries: Mapping[str, Mapping[int, int]]
     words: frozenset[str]
     negations: frozenset[str]
     innocent: frozenset[str]
@@ -295,7 +305,7 @@ _LONGER_ENGLISH = re.compile("(?:" + "|".join(word.replace("_", r"\s+") for word
 @functools.cache
 def _known() -> _Lists:
     same: dict[str, set[int]] = {}
-    sides: dict[str, dict[int, int]] = {}
+    sides = _sides(kinds.OPPOSITES_ENGLISH, kinds.OPPOSITES_CHINESE)
     of_a_kind: dict[str, set[int]] = {}
     label = 0
     for english, lists in ((True, kinds.SAME_ENGLISH), (False, kinds.SAME_CHINESE)):
@@ -303,12 +313,6 @@ def _known() -> _Lists:
             label += 1
             for word in line.split():
                 same.setdefault(_base(word, english=english), set()).add(label)
-    for english, lists in ((True, kinds.OPPOSITES_ENGLISH), (False, kinds.OPPOSITES_CHINESE)):
-        for line in lists.strip().splitlines():
-            label += 1
-            for side, part in enumerate(line.split("|")):
-                for word in part.split():
-                    sides.setdefault(_base(word, english=english), {})[label] = side
     for english, lists in ((True, kinds.KINDS_ENGLISH), (False, kinds.KINDS_CHINESE)):
         for line in lists.strip().splitlines():
             label += 1
@@ -320,6 +324,7 @@ def _known() -> _Lists:
         for name, worth in zip(text.split()[::2], text.split()[1::2], strict=True)
     }
     chinese = [kinds.SAME_CHINESE, kinds.KINDS_CHINESE, kinds.OPPOSITES_CHINESE, kinds.NEGATIONS_CHINESE, kinds.EXCUSES_CHINESE]
+    chinese.append(CONTRARIES_CHINESE)
     words = (
         {name for name in units if not name.isascii()}
         | {word for lists in chinese for word in lists.replace("|", " ").split()}
@@ -329,6 +334,7 @@ def _known() -> _Lists:
         {word: frozenset(labels) for word, labels in same.items()},
         {word: frozenset(labels) for word, labels in of_a_kind.items()},
         sides,
+        _sides(CONTRARIES_ENGLISH, CONTRARIES_CHINESE),
         frozenset(words),
         frozenset([*kinds.NEGATIONS_CHINESE.split(), *kinds.NEGATIONS_ENGLISH.split()]),
         frozenset(kinds.NO_NEGATIONS_CHINESE.split()),
@@ -339,6 +345,17 @@ def _known() -> _Lists:
         frozenset(kinds.WEAK_CHINESE),
         units,
     )
+
+
+def _sides(english: str, chinese: str) -> dict[str, dict[int, int]]:
+    """Of each word, which side it is on in which pair."""
+    found: dict[str, dict[int, int]] = {}
+    lines = [(line, line.isascii()) for lists in (english, chinese) for line in lists.strip().splitlines()]
+    for label, (line, is_english) in enumerate(lines):
+        for side, part in enumerate(line.split("|")):
+            for word in part.split():
+                found.setdefault(_base(word, english=is_english), {})[label] = side
+    return found
 
 
 def _base(word: str, *, english: bool) -> str:

@@ -34,6 +34,7 @@ LIKELY = 0.7  # of the best fit: so well another place fits that it may be the o
 MARGIN = 0.15  # by how much more must speak for a turn than against it
 ACROSS = 0.5  # how much less what stands in another clause
 AGREES = 0.15  # what a word counts that is far from any negation
+IN_PLACE = 1.0  # so well must the surroundings of a contrary fit: a neighbour that both have, or several near by
 BOUND = 9  # tokens that a common end counts as
 CLEARLY = 1.25  # how much better another fact must fit before it is taken for the one that belongs here
 
@@ -64,7 +65,7 @@ def verify(passage: str, sentence: str, *, context: str = "", fewest_shared: flo
         return Verdict(False, (("empty", sentence.strip()),))
     pair = _Pair(said, tokens_of(passage, persons), tokens_of(context, persons))
     strangers: list[tuple[Reason, str]] = [("name", name) for name in new_names(sentence, f"{passage}\n{context}")]
-    reasons = [*pair.wrong_facts(), *strangers, *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
+    reasons = [*pair.wrong_facts(), *strangers, *pair.contraries(), *pair.edits(), *pair.turned_round(), *pair.other_words(fewest_shared)]
     return Verdict(not reasons, tuple(dict.fromkeys(reasons)))
 
 
@@ -154,6 +155,25 @@ class _Pair:
         return after or before
 
     # --- what takes another's place ---
+
+    def contraries(self) -> Iterator[tuple[Reason, str]]:
+        """Words in whose place the passage has their contrary: contains less, for contains more."""
+        for place, token in enumerate(self.said):
+            if not token.contraries or token.negates:
+                continue
+            own = max((self._fit(place, i) for i, other in enumerate(self.told) if other.key == token.key), default=0.0)
+            least = max(IN_PLACE, CLEARLY * own + 0.5)
+            for i, other in enumerate(self.told):
+                if token.excludes(other) and self._unsaid_key(other) and self._fit(place, i) >= least:
+                    turns = [self.said[j] for j in self.said_clauses[token.clause]] + [
+                        self.told[j] for j in self.told_clauses[other.clause]
+                    ]
+                    if sum(turn.negates for turn in turns) % 2 == 0:
+                        yield "negation", token.written
+                        break
+
+    def _unsaid_key(self, other: Token) -> bool:
+        return all(other.key != token.key for token in self.said)
 
     def edits(self) -> Iterator[tuple[Reason, str]]:
         """Words that stand where the passage has others, or a negation where it has none, with the same words on both sides."""
