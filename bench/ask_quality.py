@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from pydoc_data.topics import topics as python_topics
 
@@ -40,6 +40,8 @@ from llamarium.text.document import read
 
 CHECKED = 1_000  # questions whose citations are looked at
 TESTS = Path(__file__).parent.parent / "tests" / "apps" / "ask"
+SECOND = TESTS / "data" / "second"
+PARAPHRASES = TESTS / "data" / "third" / "trial-paraphrases.jsonl"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Asked:
     question: str
     document: str
     spans: tuple[str, ...]
+    id: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,12 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 with Own(Path(folder)) as own:
                     _fit([(index, one, 1.0) for number, one in enumerate(asked) if not _half(number)] + own.sentences)
                     split = _split((even, odd), asked, list(contexts))
-                    _fit_threshold([(found, one, answerable, 1.0) for one, found, answerable, half in split if not half] + own.decisions)
+                    cases = [(found, one, answerable, 1.0) for one, found, answerable, half in split if not half]
+                    _fit_threshold(cases + _both(_in_other_words(asked)[::2], (even, odd), list(contexts), 2.5) + own.decisions)
             _retrieval(index, asked)
             _answers(index, asked, everything)
             print("of these, the half that no weight was fitted to:")
             _answers(index, [one for number, one in enumerate(asked) if _half(number)], everything)
             _refusals((even, odd), asked, list(contexts), svg=given.svg)
+            _refusals_in_other_words(_both(_in_other_words(asked)[1::2], (even, odd), list(contexts), 1.0))
     if given.questions and given.documents:
         _paraphrases(given.questions, given.documents)
     if given.latency:
@@ -97,7 +102,7 @@ def _squad(path: Path) -> tuple[dict[str, str], list[Asked]]:
             name = f"{len(contexts):05d}.txt"
             contexts[name] = paragraph["context"]
             for qa in paragraph["qas"]:
-                asked.append(Asked(qa["question"], name, tuple(answer["text"] for answer in qa["answers"])))
+                asked.append(Asked(qa["question"], name, tuple(answer["text"] for answer in qa["answers"]), qa["id"]))
     return contexts, asked
 
 
@@ -184,6 +189,29 @@ def _refusals(halves: Sequence[Index], asked: Sequence[Asked], names: Sequence[s
         )
 
 
+def _in_other_words(asked: Sequence[Asked]) -> list[Asked]:
+    """The questions of CMRC's trial that were asked once more in other words, every other one to be chosen by, the first among them."""
+    known = {one.id: one for one in asked}
+    rows = [json.loads(line) for line in PARAPHRASES.read_text(encoding="utf-8").splitlines()]
+    return [replace(known[row["id"]], question=row["question"]) for row in rows if row["id"] in known]
+
+
+def _both(asked: Sequence[Asked], halves: Sequence[Index], names: Sequence[str], weight: float) -> list[tuple[Index, Asked, bool, float]]:
+    """Each question of the collection that has the answer, and of the other."""
+    return [(halves[half], one, half == names.index(one.document) % 2, weight) for one in asked for half in (0, 1)]
+
+
+def _refusals_in_other_words(cases: Sequence[tuple[Index, Asked, bool, float]]) -> None:
+    if not cases:
+        return
+    rows = [(_ask(index, one.question).confidence, answerable) for index, one, answerable, _ in cases]
+    there, missing = [value for value, answerable in rows if answerable], [value for value, answerable in rows if not answerable]
+    print(f"the same in other words, {len(there):,} questions that no weight was fitted to: AUROC {auroc(there, missing):.3f}")
+    for name, border in (("sure", threshold.SURE), ("found", threshold.THRESHOLD)):
+        shares = [sum(value >= border for value in values) / len(values) for values in (there, missing)]
+        print(f"  {name} (from {border}): {shares[0]:.3f} of what is answerable, {shares[1]:.3f} of the rest")
+
+
 def _paraphrases(questions: Path, documents: Path) -> None:
     rows = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
     with build_in_memory([documents]) as index:
@@ -229,10 +257,12 @@ class Own:
         topics.mkdir()
         for name, text in python_topics.items():
             (topics / f"{name}.txt").write_text(text, encoding="utf-8")
-        self._indexes = [build_in_memory([place]) for place in (topics, TESTS / "chinese", TESTS / "data" / "documents")]
+        self._indexes = [
+            build_in_memory([place]) for place in (topics, TESTS / "chinese", TESTS / "data" / "documents", SECOND / "documents")
+        ]
         self.sentences: list[tuple[Index, Asked, float]] = []
         self.decisions: list[tuple[Index, Asked, bool, float]] = []
-        english, chinese, documents = self._indexes
+        english, chinese, documents, second = self._indexes
         sets = json.loads((TESTS / "questions.json").read_text(encoding="utf-8"))
         for index, language, weight in ((english, "english", 2.0), (chinese, "chinese", 6.0)):
             for entry in sets[language]:
@@ -242,6 +272,11 @@ class Own:
             row = json.loads(line)
             if int(row["id"].rpartition("-")[2]) % 2 and row["kind"] in ("plain", "unanswerable"):
                 self._add(documents, Asked(row["question"], row["document"], (row["answer"],) if row["answer"] else ()), 3.0)
+        for line in (SECOND / "questions.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if int(row["id"].rpartition("-")[2]) % 2 and row["kind"] in ("plain", "unanswerable"):
+                one = Asked(row["question"], row["document"], (row["answer"],) if row["answer"] else ())
+                self.decisions.append((second, one, bool(one.spans), 1.5))
 
     def _add(self, index: Index, one: Asked, weight: float) -> None:
         self.decisions.append((index, one, bool(one.spans), weight))

@@ -311,10 +311,9 @@ def signs_of(weighed: Sequence[Sentence], passages: Sequence[Found], texts: Mapp
     credit = {wanted: weights.credit(wanted, around) for wanted in weights.rarity}
     others = [other.rank for other in passages if other.document != passage.document]
     return threshold.Signs(
-        sentence=best.features.around,
         passage=_share(credit, weights.rarity),
         gap=max(0.0, 1 - max(others, default=0.0) / passage.rank) if passage.rank > 0 else 0.0,
-        covered=best.features.covered,
+        words=math.log(len(weights.rarity)),
         dense=sum(bool(wanted.character) for wanted in weights.rarity) / len(weights.rarity),
     )
 
