@@ -140,7 +140,7 @@ def test_nearness_adds_to_the_share_of_the_best_rank() -> None:
 
     found = module._with_meaning([passage(1, 8.0), passage(2, 4.0)], [passage(2, 0.9), passage(3, 0.6), passage(4, 0.5)], weight=2.0)
     assert [each.document for each in found] == [2, 1, 3, 4]
-    assert [each.rank for each in found] == pytest.approx([2.5, 1.0, 0.5, 0.0])
+    assert [each.rank for each in found] == pytest.approx([2.5, 2.5 * 0.4**2, 2.5 * 0.2**2, 0.0])
     # what words found without any rank of its own stands in nobody's way
     found = module._with_meaning([passage(1, 0.0)], [passage(2, 0.9), passage(3, 0.5)], weight=1.0)
     assert [each.document for each in found] == [2, 1, 3]

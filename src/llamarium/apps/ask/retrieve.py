@@ -34,6 +34,7 @@ NEVER_NAMED = 2.0  # what no document names weighs double: what they say of the 
 MOST_WANTED = 64
 VECTORS_WEIGHT = 1.6  # where words find nothing; chosen by the odd numbers of tests/apps/ask/data, both sets
 HELD_IS_ENOUGH = 0.7  # of a question in its best passage: then vectors could only spoil the ranking; below, they count the more
+SHARPER = 2.0  # the power that brings the second of them as far behind the first as words do
 RERANKED = 10
 FALLS = 0.7  # from each fused rank to the next
 
@@ -256,7 +257,10 @@ def _with_meaning(worded: Sequence[Found], near: Sequence[Found], *, weight: flo
     for passage in near:
         scores[_place(passage)] = scores.get(_place(passage), 0.0) + weight * (passage.rank - farthest) / spread
     known = {_place(passage): passage for passage in (*near, *worded)}
-    return sorted((replace(known[place], rank=score) for place, score in scores.items()), key=lambda passage: -passage.rank)
+    highest = max(scores.values()) or 1.0
+    # Such sums are more alike than BM25 ranks, by which what follows is weighed.
+    ranked = (replace(known[place], rank=highest * (score / highest) ** SHARPER) for place, score in scores.items())
+    return sorted(ranked, key=lambda passage: -passage.rank)
 
 
 def _fused(rankings: Sequence[tuple[Sequence[Found], float]]) -> list[Found]:
