@@ -78,13 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     _fit([(index, one, 1.0) for number, one in enumerate(asked) if not _half(number)] + own.sentences)
                     split = _split((even, odd), asked, list(contexts))
                     cases = [(found, one, answerable, 1.0) for one, found, answerable, half in split if not half]
-                    _fit_threshold(cases + _both(_in_other_words(asked)[::2], (even, odd), list(contexts), 2.5) + own.decisions)
+                    _fit_threshold(cases + _both(_in_other_words(asked, 0), (even, odd), list(contexts), 2.5) + own.decisions)
             _retrieval(index, asked)
             _answers(index, asked, everything)
             print("of these, the half that no weight was fitted to:")
             _answers(index, [one for number, one in enumerate(asked) if _half(number)], everything)
             _refusals((even, odd), asked, list(contexts), svg=given.svg)
-            _refusals_in_other_words(_both(_in_other_words(asked)[1::2], (even, odd), list(contexts), 1.0))
+            _refusals_in_other_words(_both(_in_other_words(asked, 1), (even, odd), list(contexts), 1.0))
     if given.questions and given.documents:
         _paraphrases(given.questions, given.documents)
     if given.latency:
@@ -189,9 +189,9 @@ def _refusals(halves: Sequence[Index], asked: Sequence[Asked], names: Sequence[s
         )
 
 
-def _in_other_words(asked: Sequence[Asked]) -> list[Asked]:
-    """The questions of CMRC's trial that were asked once more in other words, every other one to be chosen by, the first among them."""
-    known = {one.id: one for one in asked}
+def _in_other_words(asked: Sequence[Asked], half: int) -> list[Asked]:
+    """The questions of CMRC's trial that were asked once more in other words, and are of this half as they were."""
+    known = {one.id: one for number, one in enumerate(asked) if _half(number) == half}
     rows = [json.loads(line) for line in PARAPHRASES.read_text(encoding="utf-8").splitlines()]
     return [replace(known[row["id"]], question=row["question"]) for row in rows if row["id"] in known]
 

@@ -19,12 +19,13 @@ from qdrant_client import QdrantClient, models
 
 @dataclass
 class Server:
-    """What it was asked, and what it has. `raw`: instead of any answer, this one."""
+    """What it was asked, and what it has. `raw`: instead of any answer, this one; `elsewhere`: where that sends to, if it does."""
 
     address: str
     client: QdrantClient = field(default_factory=lambda: QdrantClient(":memory:"))
     asked: list[tuple[str, str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     raw: tuple[int, bytes] | None = None
+    elsewhere: str = "http://127.0.0.1:9/"
 
     @property
     def collections(self) -> list[str]:
@@ -76,7 +77,7 @@ def serving() -> Iterator[Server]:
             status, data = server.answer(self.command, self.path, body)
             self.send_response(status)
             if status == 302:
-                self.send_header("Location", "http://127.0.0.1:9/")
+                self.send_header("Location", server.elsewhere)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -271,3 +271,26 @@ def test_a_question_of_ten_thousand_characters() -> None:
     answer = ask_folder(CHINESE, "老豆腐用什么点浆？" + "请详细说明，" * 1_700)
     assert answer.seconds < 5
     check_quotes(answer, CHINESE)
+
+
+def test_a_question_of_one_word_is_answered(tmp_path: Path) -> None:
+    """All that is asked for is there, in several documents: none falls behind, and yet it is no refusal."""
+    for name, text in (("a.txt", "茶是一种饮料。"), ("b.txt", "茶可以提神。"), ("c.txt", "茶叶出口到英国。")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with build_in_memory([tmp_path]) as opened:
+        assert ask(opened, "什么是茶？").found
+        assert ask(opened, "茶").found
+
+
+def test_which_documents_are_asked_does_not_change_their_order(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The supplier contract: delivery, invoice and price. The penalty is two per cent.")
+    (tmp_path / "b.txt").write_text("A penalty in the game is a shot. The invoice, the invoice.")
+    for number in range(60):
+        (tmp_path / f"other{number:02}.txt").write_text(
+            "A contract of delivery with a price, and an invoice for it." if number % 2 else "Rain."
+        )
+    with build_in_memory([tmp_path]) as opened:
+        numbers = {held.path: held.number for held in opened.documents()}
+        question = "What is the penalty in the supplier contract for delivery, invoice, price?"
+        best = ask(opened, question).citations[0].document
+        assert ask(opened, question, documents=[numbers["a.txt"], numbers["b.txt"]]).citations[0].document == best == "a.txt"

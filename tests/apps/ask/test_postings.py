@@ -82,6 +82,11 @@ def test_a_term_that_is_there_very_often_counts_as_255() -> None:
     assert put_in([Counter({"a": 1000})])["a"].counts.tolist() == [255]
 
 
+def test_passages_out_of_order() -> None:
+    with pytest.raises(ValueError, match="order"):
+        Postings.read([Postings(np.array([2, 2], np.uint32), np.array([1, 1], np.uint8)).blob()])
+
+
 @pytest.mark.parametrize("length", [1, 4, 6, 13])
 def test_half_a_posting(length: int) -> None:
     with pytest.raises(ValueError, match="half"):
@@ -115,6 +120,9 @@ def test_among_some_passages_scores_are_those_among_all(monkeypatch: pytest.Monk
     numbers = np.arange(1, 1001, dtype=np.uint32)
     bm25 = Bm25(numbers, np.array([counts.total() for counts in texts], np.float32), numbers.astype(np.int64), share=0)
     wanted = [(found[term], 1.0) for term in ("common", "often", "rare")]
+    in_tens = Bm25(numbers, np.array([counts.total() for counts in texts], np.float32), np.arange(1000) // 10, share=0.4)
+    whole = in_tens.marked(np.arange(101, 401, dtype=np.uint32))
+    assert np.allclose(in_tens.scores(wanted, among=whole), np.where(whole, in_tens.scores(wanted), 0))
     full = bm25.scores(wanted)
     some = bm25.marked(np.arange(2, 1001, 3, dtype=np.uint32))
     assert np.array_equal(bm25.scores(wanted, among=some), np.where(some, full, 0))

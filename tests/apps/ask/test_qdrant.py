@@ -512,6 +512,34 @@ def test_tls_is_spoken_where_it_is_asked_for(server: Server, monkeypatch: pytest
     assert server.asked == []
 
 
+def test_nobody_is_asked_whom_the_server_names(server: Server) -> None:
+    with serving() as other:
+        server.raw, server.elsewhere = (302, b""), f"http{other.address.removeprefix('qdrant')}/collections/x/exists"
+        with pytest.raises(NetworkError):
+            Qdrant(server.address, name="x")
+        assert server.asked
+        assert other.asked == []
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "umläute", "a b"])
+def test_what_is_no_key_is_not_printed(key: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, key)
+    with pytest.raises(UsageError, match="no key") as error:
+        Qdrant(server.address, name="x")
+    assert key not in f"{error.value.message} {error.value.hint}"
+    assert server.asked == []
+
+
+def test_vectors_that_went_while_the_index_was_open(out: Path, server: Server) -> None:
+    fill(out, Letters(), server.address)
+    with open_index(out) as index:
+        vectors = Vectors(index, Letters(), at=server.address)
+        assert vectors.nearest("spit")
+        with closing(Qdrant(server.address, collection_of(out), name=str(out))) as place:
+            vector_store.remove_vectors(out, place)
+        assert vectors.nearest("spit") == []
+
+
 def test_without_the_package(docs: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     with pytest.raises(MissingExtraError, match="--store needs the package qdrant") as error:

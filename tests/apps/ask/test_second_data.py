@@ -4,6 +4,7 @@ Takes: tests/apps/ask/data/second and third. Gives: a failure for every broken l
 """
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,10 @@ TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted((DATA / 
 VERIFIER, QUESTIONS = (
     [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()] for name in ("verifier.jsonl", "questions.jsonl")
 )
-THIRD = [json.loads(line) for line in (DATA.parent / "third" / "verifier.jsonl").read_text(encoding="utf-8").splitlines()]
+THIRD, PARAPHRASES = (
+    [json.loads(line) for line in (DATA.parent / "third" / name).read_text(encoding="utf-8").splitlines()]
+    for name in ("verifier.jsonl", "trial-paraphrases.jsonl")
+)
 
 
 def test_questions() -> None:
@@ -54,10 +58,15 @@ def test_third_verifier() -> None:
         assert row["label"] == "supported" or row["sentence"].rstrip(".。") not in row["passage"], row["id"]
 
 
+def test_paraphrases_of_the_trial() -> None:
+    assert len(PARAPHRASES) == 200
+    assert all(re.fullmatch(r"TRIAL_\d+_QUERY_\d+", row["id"]) for row in PARAPHRASES)
+
+
 @pytest.mark.parametrize(
     ("kept", "text"),
-    [(VERIFIER, "sentence"), (QUESTIONS, "question"), (THIRD, "sentence")],
-    ids=["verifier", "questions", "third"],
+    [(VERIFIER, "sentence"), (QUESTIONS, "question"), (THIRD, "sentence"), (PARAPHRASES, "question")],
+    ids=["verifier", "questions", "third", "paraphrases"],
 )
 def test_nothing_occurs_twice(kept: list[dict[str, str]], text: str) -> None:
     assert not [row for row, count in Counter(row["id"] for row in kept).items() if count > 1]

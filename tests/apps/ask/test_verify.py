@@ -72,6 +72,8 @@ SUPPORTED = [
     ("存货至少要有五十件。", "存货不能少于五十件。"),
     ("他拒绝了出国的邀请。", "他没有接受出国的邀请。"),
     ("这种漆无毒。", "这种漆没有毒性。"),
+    ("Smoking is forbidden in the hall.", "Smoking is not allowed in the hall."),
+    ("The plan was rejected by the council.", "The plan was not accepted by the council."),
 ]
 UNSUPPORTED = [
     ("Members can apply until 3 March.", "Members can apply until 3 May.", "thing"),
@@ -122,6 +124,8 @@ UNSUPPORTED = [
     ("现任裁判长为韩牧之，副裁判长为邱若兰。", "现任裁判长为邱若兰。", "name"),
     ("委员会否决了涨价的提议。", "委员会通过了涨价的提议。", "negation"),
     ("老豆腐用盐卤点浆。", "今天的天气很好，适合散步。", "words"),
+    ("公司从不加班。", "公司加班。", "negation"),
+    ("他抽烟。", "他从不抽烟。", "negation"),
     # what stands in the very place of something else
     ("The flour contains more protein by weight than the bran.", "The flour contains less protein by weight than the bran.", "negation"),
     ("The oldest part of the wall was built of stone.", "The youngest part of the wall was built of stone.", "negation"),

@@ -39,6 +39,8 @@ LONGEST_QUESTION = 2_000
 
 _CLAUSE = re.compile(r"[，；：、]|[,;:](?=\s)")
 
+FEWEST_ASKED = 3  # things: of fewer, all that is asked may be there and yet count for little
+
 
 @dataclass(frozen=True)
 class Features:
@@ -313,7 +315,7 @@ def signs_of(weighed: Sequence[Sentence], passages: Sequence[Found], texts: Mapp
     return threshold.Signs(
         passage=_share(credit, weights.rarity),
         gap=max(0.0, 1 - max(others, default=0.0) / passage.rank) if passage.rank > 0 else 0.0,
-        words=math.log(len(weights.rarity)),
+        words=math.log(max(len(weights.rarity), FEWEST_ASKED)),
         dense=sum(bool(wanted.character) for wanted in weights.rarity) / len(weights.rarity),
     )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Encoder(Protocol):
         """Of its files, or of its address and name."""
 
     def reads(self, text: str) -> bool:
-        """Whether `text` is in a writing that it knows; vectors of others say nothing."""
+        """Whether it can read `text`, as far as that is about Chinese: vectors of what an encoder cannot read say nothing."""
 
     def encode(self, texts: Sequence[str]) -> Array:
         """One vector for each text: float32 (N, D)."""
@@ -225,7 +226,7 @@ class AtAddress:
     def _ask(self, texts: Sequence[str]) -> Array:
         body = json.dumps({"model": self.name, "input": list(texts), "encoding_format": "float"}).encode()
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY):
+        if key := key_from(KEY):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self.address.rstrip('/')}/embeddings", body, headers)
         try:
@@ -239,6 +240,14 @@ class AtAddress:
         if found.ndim != 2 or len(found) != len(texts) or not found.size or not np.isfinite(found).all():
             raise NetworkError(f"{self.address} answered with something else than {len(texts)} vectors.")
         return found
+
+
+def key_from(name: str) -> str:
+    """The key for an address in the environment variable `name`, or nothing. `UsageError`, which does not show it, if it can be none."""
+    key = os.environ.get(name, "").strip()
+    if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise UsageError(f"{name} holds what no key can be.", hint="A key is one line of letters, digits and marks.")
+    return key
 
 
 def unit(vectors: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import functools
 import json
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -108,7 +109,6 @@ class Index:
         self._deadline = float("inf")
         self._kept: dict[str, Postings] = {}
         self._texts: dict[int, str] = {}
-        self._version = 0
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
         with sqlite_errors(name), transaction(connection, writing=False):
             self._load()
@@ -124,11 +124,6 @@ class Index:
         for vectors in self._opened:
             vectors.close()
         self._connection.close()
-
-    @property
-    def version(self) -> int:
-        """Another number each time that the file was found changed."""
-        return self._version
 
     @property
     def numbers(self) -> NDArray[np.uint32]:
@@ -239,7 +234,6 @@ class Index:
         self._texts.clear()
         self.num_documents = self._count("SELECT count(*) FROM documents")
         self._data_version = self._count("PRAGMA data_version")
-        self._version = self._version + 1
         self._segments = self.read_all(segments)
         rows = self._rows("SELECT id, length, document FROM passages")
         self.num_passages = len(rows)
@@ -381,7 +375,7 @@ def _kept_up(out: Path, at: str | None) -> Encoder | None:
     found = _recorded(out)
     if found is None:
         return None
-    options = [f"--vectors {found.name} --embeddings {found.address}"] if found.kind == "openai" else []
+    options = [f"--vectors {shlex.quote(found.name)} --embeddings {shlex.quote(found.address)}"] if found.kind == "openai" else []
     if found.store and (options or at is None):
         options.append(f"--store {found.store}")
     if options:

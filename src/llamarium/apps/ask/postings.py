@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 K, B = 1.2, 0.75
 ENOUGH = 100_000  # postings; about a millisecond
 LEADING = 2_000  # passages
-DOCUMENT_SHARE = 0.4  # of a document's score; chosen by the odd numbers of four sets of paraphrased questions (docs/log.md)
+DOCUMENT_SHARE = 0.4  # of a document's score; chosen by the odd numbers of four sets of paraphrased questions
 
 Numbers = NDArray[np.uint32]
 
@@ -50,9 +50,10 @@ class Postings:
                 raise ValueError("half a posting")
             passages.append(np.frombuffer(blob, "<u4", num))
             counts.append(np.frombuffer(blob, np.uint8, num, offset=4 * num))
-        if len(passages) == 1:
-            return cls(passages[0], counts[0])
-        return cls(np.concatenate([np.empty(0, np.uint32), *passages]), np.concatenate([np.empty(0, np.uint8), *counts]))
+        numbers = passages[0] if len(passages) == 1 else np.concatenate([np.empty(0, np.uint32), *passages])
+        if not (numbers[1:] > numbers[:-1]).all():
+            raise ValueError("passages out of order")
+        return cls(numbers, counts[0] if len(counts) == 1 else np.concatenate([np.empty(0, np.uint8), *counts]))
 
     def blob(self) -> bytes:
         """What `read` takes."""
@@ -141,6 +142,7 @@ class Bm25:
         for postings, weight in sorted(wanted, key=lambda pair: len(pair[0].passages)):  # stable: equal ones as they were given
             num = len(postings.passages)
             rarity = weight * idf(num, self.num_passages)
+            in_documents = int(np.count_nonzero(np.diff(self._document[postings.passages], prepend=-1)))
             if among is not None:
                 postings = postings.of(among)
                 num = len(postings.passages)
@@ -148,7 +150,7 @@ class Bm25:
                 leading = _largest(scores, LEADING)
             if leading is None:
                 scores[postings.passages] += self._worth(postings, rarity)
-                self._add_documents(of_documents, postings, weight)
+                self._add_documents(of_documents, postings, weight * idf(in_documents, len(of_documents)))
                 added += num
             elif num:
                 places = np.minimum(np.searchsorted(postings.passages, leading), num - 1)
@@ -163,7 +165,7 @@ class Bm25:
         scores[some] += self._share * of_documents[self._document[some]]
         return scores
 
-    def _add_documents(self, scores: NDArray[np.float32], postings: Postings, weight: float) -> None:
+    def _add_documents(self, scores: NDArray[np.float32], postings: Postings, rarity: float) -> None:
         """Add what a term is worth to the documents that have it. The passages of one have numbers next to each other."""
         if not len(postings.passages):
             return
@@ -171,8 +173,7 @@ class Bm25:
         starts = np.flatnonzero(np.diff(documents, prepend=-1))
         counts = np.add.reduceat(postings.counts.astype(np.float32), starts)
         found = documents[starts]
-        worth = weight * idf(len(found), len(scores)) * (K + 1)
-        scores[found] += np.float32(worth) * counts / (counts + self._document_penalty[found])
+        scores[found] += np.float32(rarity * (K + 1)) * counts / (counts + self._document_penalty[found])
 
     def _worth(self, postings: Postings, rarity: float) -> NDArray[np.float32]:
         counts = postings.counts.astype(np.float32)

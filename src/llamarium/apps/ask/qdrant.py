@@ -10,7 +10,6 @@ Nothing but the address is asked: no proxy, no other host, no telemetry. What co
 from __future__ import annotations
 
 import math
-import os
 import re
 import ssl
 import urllib.parse
@@ -21,7 +20,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from llamarium.apps.ask.encoders import TIMEOUT, Array
+from llamarium.apps.ask.encoders import TIMEOUT, Array, key_from
 from llamarium.apps.ask.store import REMOVE
 from llamarium.ground.errors import BadFileError, MissingExtraError, NetworkError, UsageError
 
@@ -41,8 +40,8 @@ def read_address(text: str) -> str:
     """
     with suppress(ValueError):  # of what is between brackets, or of a port
         parts = urllib.parse.urlsplit(text)
-        host, port, name = parts.hostname or "", parts.port or PORT, parts.path.strip("/")
-        is_whole = text.isprintable() and not (parts.query or parts.fragment or "@" in parts.netloc)
+        host, port, name = parts.hostname or "", PORT if parts.port is None else parts.port, parts.path.strip("/")
+        is_whole = text.isprintable() and port and not (parts.query or parts.fragment or "@" in parts.netloc)
         if is_whole and parts.scheme in ("qdrant", "qdrant+https") and re.fullmatch(r"[\w.:-]+ [A-Za-z0-9_-]{0,64}", f"{host} {name}"):
             host = f"[{host}]" if ":" in host else host
             return f"{parts.scheme}://{host}:{port}{f'/{name}' if name else ''}"
@@ -68,8 +67,8 @@ class Qdrant:
             from qdrant_client import QdrantClient
         except ModuleNotFoundError as error:
             raise MissingExtraError("--store", extra="qdrant", package=error.name or "qdrant-client") from None
+        key = key_from(KEY)
         with self._asked():
-            key = os.environ.get(KEY, "").strip()
             self._client = QdrantClient(
                 url=f"{'https' if parts.scheme.endswith('s') else 'http'}://{parts.netloc}",
                 headers={"api-key": key} if key else None,

@@ -5,7 +5,7 @@ Gives: one ranking.
 Does not know: SQL, files, sentences, what an answer is.
 
 Words find what is said as it is asked. What it may be called otherwise is looked for once more, and counts only where a passage
-lacks the word of the question: a synonym never outranks the word itself. What vectors find is added by how near it is, the more the
+lacks the word of the question. What vectors find is added by how near it is, the more the
 less the words found; a judge's ranking is fused by reciprocal ranks (Cormack, Clarke and Büttcher 2009), which needs no common scale.
 """
 
@@ -35,6 +35,7 @@ MOST_WANTED = 64
 VECTORS_WEIGHT = 1.6  # where words find nothing; chosen by the odd numbers of tests/apps/ask/data, both sets
 HELD_IS_ENOUGH = 0.7  # of a question in its best passage: then vectors could only spoil the ranking; below, they count the more
 SHARPER = 2.0  # the power that brings the second of them as far behind the first as words do
+ROUNDING = 1e-3  # of a cosine: vectors are kept as float16
 RERANKED = 10
 FALLS = 0.7  # from each fused rank to the next
 
@@ -231,9 +232,8 @@ def retrieve(
     weights = weights or weigh(index, asked)
     found = by_words(index, asked, weights, limit=limit, documents=documents)
     if vectors is not None:
-        by_meaning = vectors.nearest(question, limit=limit, documents=documents)
         held = _share_held(index, weights, found[0]) if found else 0.0
-        if held < HELD_IS_ENOUGH and by_meaning:
+        if held < HELD_IS_ENOUGH and (by_meaning := vectors.nearest(question, limit=limit, documents=documents)):
             found = _with_meaning(found, by_meaning, weight=VECTORS_WEIGHT * (1 - held / HELD_IS_ENOUGH))[:limit]
     if judge is not None and found:
         head = found[:RERANKED]
@@ -252,7 +252,7 @@ def _with_meaning(worded: Sequence[Found], near: Sequence[Found], *, weight: flo
     """Each passage by its share of the best BM25 rank, and how far it is on the way from the farthest of the nearest to the nearest."""
     best = max((passage.rank for passage in worded), default=0.0) or 1.0  # 0: only a part of a phrase that might mean the same
     nearest, farthest = near[0].rank, near[-1].rank
-    spread = nearest - farthest or 1.0  # 0: nothing that was found is nearer than the rest
+    spread = nearest - farthest if nearest - farthest > ROUNDING else 1.0  # else nothing that was found is nearer than the rest
     scores = {_place(passage): max(passage.rank, 0.0) / best for passage in worded}
     for passage in near:
         scores[_place(passage)] = scores.get(_place(passage), 0.0) + weight * (passage.rank - farthest) / spread

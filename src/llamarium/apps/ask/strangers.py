@@ -1,7 +1,7 @@
 """Chinese names that a sentence brings in and its passage does not have.
 
 Takes: a sentence and a passage, their characters folded.
-Gives: names of persons, places and organisations of which a part is not there.
+Gives: names of persons, places and organisations that are not there, but for one character at an end.
 Does not know: grammar; who is meant.
 
 Which words are names, rjieba tells, which the extra `text` brings. Where it is not installed, none are found.

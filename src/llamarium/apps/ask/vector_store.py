@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from llamarium.apps.ask import store
 from llamarium.apps.ask.encoders import Array, AtAddress, Encoder, unit
-from llamarium.apps.ask.store import get_state, set_state, sqlite_errors, transaction
+from llamarium.apps.ask.qdrant import read_address
+from llamarium.apps.ask.store import REMOVE, get_state, set_state, sqlite_errors, transaction
 from llamarium.apps.ask.vector_rows import Rows
 from llamarium.ground import progress
-from llamarium.ground.errors import UsageError
+from llamarium.ground.errors import BadFileError, UsageError
 from llamarium.ground.failpoints import reached
 
 TOGETHER = 512  # passages that are turned into vectors and put away at once
@@ -81,9 +82,17 @@ class Recorded:
 def recorded(connection: sqlite3.Connection) -> Recorded | None:
     """What an index says of its vectors; None where it has none. `sqlite3.DatabaseError` where that cannot be shown to anybody."""
     found = Recorded(*(get_state(connection, f"vectors {field.name}") for field in fields(Recorded)))
-    if not f"{found.address}{found.store}{found.collection}".isprintable():
+    if not f"{found.name}{found.address}{found.store}{found.collection}".isprintable() or not _is_address(found.store):
         raise sqlite3.DatabaseError("addresses that cannot be")
     return found if found.kind else None
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is nothing, or an address in the form that is recorded."""
+    try:
+        return not text or read_address(text) == text
+    except UsageError:
+        return False
 
 
 def not_there(name: str, found: Recorded | None, at: str = "") -> UsageError:
@@ -106,7 +115,10 @@ def add_vectors(path: Path, encoder: Encoder, at: VectorStore | None = None) -> 
         found = recorded(connection)
         if found is None or _identity(found) != _identity(made):
             _begin(connection, made, path, at)
-        return _fill(connection, encoder, place)
+        try:
+            return _fill(connection, encoder, place)
+        except (ValueError, TypeError):  # of columns that hold something else than we write
+            raise BadFileError(path, "has passages or vectors that cannot be.", hint=REMOVE) from None
 
 
 def remove_vectors(path: Path, at: VectorStore | None = None) -> None:

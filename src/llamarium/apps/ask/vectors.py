@@ -28,7 +28,7 @@ class Vectors:
         if (found.kind, found.sha256) != (encoder.kind, encoder.sha256):
             reason = f"has vectors of {found.name}, which is not the {encoder.name} that is here."
             raise BadFileError(index.name, reason, hint="llamarium index DOCS --out FILE --vectors MODEL makes them anew.")
-        self._index, self._encoder = index, encoder
+        self._index, self._encoder, self._recorded = index, encoder, found
         self._store = index.vector_store(found, at=at)
 
     def nearest(self, question: str, *, limit: int = 30, documents: Collection[int] | None = None) -> list[Found]:
@@ -41,6 +41,8 @@ class Vectors:
         asked_D = unit(self._encoder.encode([question]))[0]
         found: list[Found] = []
         with self._index.one_state():
+            if self._index.recorded_vectors() != self._recorded:  # taken out, or made anew by another encoder, while this was open
+                return []
             wanted, is_all = limit, not self._index.num_passages
             while len(found) < limit and not is_all:  # again where some of them were of passages that are gone
                 cosines = self._store.nearest(asked_D, limit=wanted, documents=documents)

@@ -164,7 +164,7 @@ class _Pair:
             own = max((self._fit(place, i) for i, other in enumerate(self.told) if other.key == token.key), default=0.0)
             least = max(IN_PLACE, CLEARLY * own + 0.5)
             for i, other in enumerate(self.told):
-                if token.excludes(other) and self._unsaid_key(other) and self._fit(place, i) >= least:
+                if token.excludes(other) and not other.negates and self._unsaid_key(other) and self._fit(place, i) >= least:
                     turns = [self.said[j] for j in self.said_clauses[token.clause]] + [
                         self.told[j] for j in self.told_clauses[other.clause]
                     ]
