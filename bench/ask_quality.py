@@ -174,13 +174,7 @@ def _refusals(halves: Sequence[Index], asked: Sequence[Asked], names: Sequence[s
         for answer in [_ask(index, one.question)]
     ]
     confidence, answerable = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    area = auroc(confidence[answerable].tolist(), confidence[~answerable].tolist())
-    print(f"not found, on {len(rows):,} questions that no weight was fitted to: AUROC {area:.3f}")
-    for name, border in (("sure", threshold.SURE), ("found", threshold.THRESHOLD)):
-        given = confidence >= border
-        print(
-            f"  {name} (from {border}): {given[answerable].mean():.3f} of what is answerable, {given[~answerable].mean():.3f} of the rest"
-        )
+    _told_apart(f"not found, on {len(rows):,}", confidence[answerable].tolist(), confidence[~answerable].tolist())
     if svg is not None:
         points = risk_coverage(confidence.tolist(), [bool(row[2]) for row in rows])
         svg.write_text(
@@ -206,7 +200,12 @@ def _refusals_in_other_words(cases: Sequence[tuple[Index, Asked, bool, float]]) 
         return
     rows = [(_ask(index, one.question).confidence, answerable) for index, one, answerable, _ in cases]
     there, missing = [value for value, answerable in rows if answerable], [value for value, answerable in rows if not answerable]
-    print(f"the same in other words, {len(there):,} questions that no weight was fitted to: AUROC {auroc(there, missing):.3f}")
+    _told_apart(f"the same in other words, {len(there):,}", there, missing)
+
+
+def _told_apart(what: str, there: Sequence[float], missing: Sequence[float]) -> None:
+    """How well confidence tells questions whose answer is there from those whose answer is missing."""
+    print(f"{what} questions that no weight was fitted to: AUROC {auroc(there, missing):.3f}")
     for name, border in (("sure", threshold.SURE), ("found", threshold.THRESHOLD)):
         shares = [sum(value >= border for value in values) / len(values) for values in (there, missing)]
         print(f"  {name} (from {border}): {shares[0]:.3f} of what is answerable, {shares[1]:.3f} of the rest")
@@ -268,15 +267,9 @@ class Own:
             for entry in sets[language]:
                 if entry["half"] == "tune":
                     self._add(index, Asked(entry["question"], "", tuple(entry["evidence"])), weight)
-        for line in (TESTS / "data" / "questions.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if int(row["id"].rpartition("-")[2]) % 2 and row["kind"] in ("plain", "unanswerable"):
-                self._add(documents, Asked(row["question"], row["document"], (row["answer"],) if row["answer"] else ()), 3.0)
-        for line in (SECOND / "questions.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if int(row["id"].rpartition("-")[2]) % 2 and row["kind"] in ("plain", "unanswerable"):
-                one = Asked(row["question"], row["document"], (row["answer"],) if row["answer"] else ())
-                self.decisions.append((second, one, bool(one.spans), 1.5))
+        for one in _odd(TESTS / "data"):
+            self._add(documents, one, 3.0)
+        self.decisions += [(second, one, bool(one.spans), 1.5) for one in _odd(SECOND)]
 
     def _add(self, index: Index, one: Asked, weight: float) -> None:
         self.decisions.append((index, one, bool(one.spans), weight))
@@ -289,6 +282,14 @@ class Own:
     def __exit__(self, *error: object) -> None:
         for index in self._indexes:
             index.close()
+
+
+def _odd(folder: Path) -> Iterator[Asked]:
+    """The plain questions of a set, and those without an answer, that may be chosen by."""
+    for line in (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if int(row["id"].rpartition("-")[2]) % 2 and row["kind"] in ("plain", "unanswerable"):
+            yield Asked(row["question"], row["document"], (row["answer"],) if row["answer"] else ())
 
 
 def _fit(cases: Sequence[tuple[Index, Asked, float]]) -> None:

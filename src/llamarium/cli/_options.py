@@ -1,10 +1,20 @@
-"""What a verb is given, as what it means."""
+"""What verbs are given: options that several have, and what a text of one means."""
 
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+import typer
 
 from llamarium.ground.errors import UsageError
+
+Embeddings = Annotated[
+    str | None, typer.Option("--embeddings", metavar="URL", help="Where the vectors of this index are from, if from an address.")
+]
+Store = Annotated[
+    str | None, typer.Option("--store", metavar="ADDRESS", help="The Qdrant server that has the vectors of this index, if one has.")
+]
 
 
 def parse_bytes(text: str, *, least: int = 1) -> int:

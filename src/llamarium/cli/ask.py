@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llamarium.cli._options import Embeddings, Store
 from llamarium.cli._output import Json, print_json, print_text
 
 if TYPE_CHECKING:
@@ -55,12 +56,8 @@ def command(
         str | None,
         typer.Option("--rerank", metavar="MODEL", help="Let this model judge which of the ten best passages the question is about."),
     ] = None,
-    embeddings: Annotated[
-        str | None, typer.Option("--embeddings", metavar="URL", help="Where the vectors of this index are from, if from an address.")
-    ] = None,
-    at: Annotated[
-        str | None, typer.Option("--store", metavar="ADDRESS", help="The Qdrant server that has the vectors of this index, if one has.")
-    ] = None,
+    embeddings: Embeddings = None,
+    at: Store = None,
     json: Json = False,
 ) -> None:
     """Answer a question with verbatim quotes from your documents, or say that they do not answer it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llamarium.cli._options import Embeddings, Store
 from llamarium.cli._output import print_text
 from llamarium.cli.ask import shown
 from llamarium.cli.generate import Device, Dtype
@@ -26,12 +27,8 @@ def command(
     *,
     index: Annotated[Path | None, typer.Option("--index", metavar="FILE", help="An index made by llamarium index, to ask.")] = None,
     docs: Annotated[str | None, typer.Option("--docs", metavar="DIR", help="A folder or file to read and ask, or python:docs.")] = None,
-    embeddings: Annotated[
-        str | None, typer.Option("--embeddings", metavar="URL", help="Where the vectors of this index are from, if from an address.")
-    ] = None,
-    at: Annotated[
-        str | None, typer.Option("--store", metavar="ADDRESS", help="The Qdrant server that has the vectors of this index, if one has.")
-    ] = None,
+    embeddings: Embeddings = None,
+    at: Store = None,
     host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8000,
     api_key_file: Annotated[

@@ -142,7 +142,7 @@ class Bm25:
         for postings, weight in sorted(wanted, key=lambda pair: len(pair[0].passages)):  # stable: equal ones as they were given
             num = len(postings.passages)
             rarity = weight * idf(num, self.num_passages)
-            in_documents = int(np.count_nonzero(np.diff(self._document[postings.passages], prepend=-1)))
+            every = postings
             if among is not None:
                 postings = postings.of(among)
                 num = len(postings.passages)
@@ -150,7 +150,7 @@ class Bm25:
                 leading = _largest(scores, LEADING)
             if leading is None:
                 scores[postings.passages] += self._worth(postings, rarity)
-                self._add_documents(of_documents, postings, weight * idf(in_documents, len(of_documents)))
+                self._add_documents(of_documents, postings, weight, every)
                 added += num
             elif num:
                 places = np.minimum(np.searchsorted(postings.passages, leading), num - 1)
@@ -165,15 +165,21 @@ class Bm25:
         scores[some] += self._share * of_documents[self._document[some]]
         return scores
 
-    def _add_documents(self, scores: NDArray[np.float32], postings: Postings, rarity: float) -> None:
-        """Add what a term is worth to the documents that have it. The passages of one have numbers next to each other."""
+    def _add_documents(self, scores: NDArray[np.float32], postings: Postings, weight: float, every: Postings) -> None:
+        """Add what a term is worth to the documents that have it in `postings`; how rare it is, `every` one of its postings tells."""
         if not len(postings.passages):
             return
-        documents = self._document[postings.passages]
-        starts = np.flatnonzero(np.diff(documents, prepend=-1))
+        documents, starts = self._documents(postings)
+        num = len(starts) if postings is every else len(self._documents(every)[1])
+        rarity = weight * idf(num, len(scores))
         counts = np.add.reduceat(postings.counts.astype(np.float32), starts)
         found = documents[starts]
         scores[found] += np.float32(rarity * (K + 1)) * counts / (counts + self._document_penalty[found])
+
+    def _documents(self, postings: Postings) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """The document of each posting, and where another one begins: the passages of one have numbers next to each other."""
+        documents = self._document[postings.passages]
+        return documents, np.flatnonzero(np.diff(documents, prepend=-1))
 
     def _worth(self, postings: Postings, rarity: float) -> NDArray[np.float32]:
         counts = postings.counts.astype(np.float32)

@@ -11,12 +11,12 @@ less the words found; a judge's ranking is fused by reciprocal ranks (Cormack, C
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from llamarium.apps.ask.index import Found
+from llamarium.apps.ask.postings import idf
 from llamarium.apps.ask.words import Question, Wanted, is_dense, terms_of
 
 RRF_CONSTANT = 60
@@ -120,7 +120,7 @@ def weigh(index: Searches, asked: Question) -> Weights:
         return known[term]
 
     def rarity(num: int) -> float:
-        return math.log(1 + (num_passages - num + 0.5) / (num + 0.5))
+        return idf(num, num_passages)
 
     others: dict[tuple[str, ...], float] = {}
     for key in {key for wanted in asked.wanted for key in wanted.others} | set(asked.hints):
@@ -149,14 +149,14 @@ def weigh(index: Searches, asked: Question) -> Weights:
         num = index.num_passages_with_any(list(keys))
         return OTHERS_SHARE * rarity(num) ** 2 / rarity(0)
 
-    gains = {wanted: gain([*map(_alone, wanted.terms), *known_as]) for wanted in rarest if (known_as := _known_as(wanted.others, others))}
+    gains = {
+        wanted: gain([*((term,) for term in wanted.terms), *known_as])
+        for wanted in rarest
+        if (known_as := _known_as(wanted.others, others))
+    }
     hints = _known_as(asked.hints, others)
     hint = HINT_SHARE * gain(hints) if hints else 0.0
     return Weights({wanted: weights[wanted] for wanted in rarest}, others, terms, gains, hint)
-
-
-def _alone(term: str) -> tuple[str, ...]:
-    return (term,)
 
 
 def _known_as(keys: Iterable[tuple[str, ...]], others: Mapping[tuple[str, ...], float]) -> list[tuple[str, ...]]:

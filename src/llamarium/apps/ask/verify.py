@@ -158,22 +158,19 @@ class _Pair:
 
     def contraries(self) -> Iterator[tuple[Reason, str]]:
         """Words in whose place the passage has their contrary: contains less, for contains more."""
+        keys = {token.key for token in self.said}
         for place, token in enumerate(self.said):
             if not token.contraries or token.negates:
                 continue
             own = max((self._fit(place, i) for i, other in enumerate(self.told) if other.key == token.key), default=0.0)
             least = max(IN_PLACE, CLEARLY * own + 0.5)
+            ours = sum(self.said[j].negates for j in self.said_clauses[token.clause])
             for i, other in enumerate(self.told):
-                if token.excludes(other) and not other.negates and self._unsaid_key(other) and self._fit(place, i) >= least:
-                    turns = [self.said[j] for j in self.said_clauses[token.clause]] + [
-                        self.told[j] for j in self.told_clauses[other.clause]
-                    ]
-                    if sum(turn.negates for turn in turns) % 2 == 0:
+                if token.excludes(other) and not other.negates and other.key not in keys and self._fit(place, i) >= least:
+                    theirs = sum(self.told[j].negates for j in self.told_clauses[other.clause])
+                    if (ours + theirs) % 2 == 0:
                         yield "negation", token.written
                         break
-
-    def _unsaid_key(self, other: Token) -> bool:
-        return all(other.key != token.key for token in self.said)
 
     def edits(self) -> Iterator[tuple[Reason, str]]:
         """Words that stand where the passage has others, or a negation where it has none, with the same words on both sides."""
